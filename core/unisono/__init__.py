@@ -1,0 +1,102 @@
+"""A plugin-based microkernel for speech: the names a plugin or a program may import.
+
+They are loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import Config
+    from .engine import Engine, Settings
+    from .errors import (
+        AudioError,
+        ConfigError,
+        EngineFailed,
+        EngineOverloaded,
+        EngineUnavailable,
+        InvalidKey,
+        ModelNotFound,
+        PluginError,
+        PromptError,
+        RequestError,
+        SpeechError,
+        UnsupportedFeature,
+        UploadTooLarge,
+    )
+    from .hookspecs import hookimpl
+    from .kernel import Kernel
+    from .runner import EngineRunner
+    from .types import (
+        AudioChunk,
+        CancelToken,
+        Feature,
+        ModelInfo,
+        Params,
+        Segment,
+        SpeechRequest,
+        Task,
+        TranscriptionRequest,
+        Turn,
+        Voice,
+        VoicePrompt,
+        VoiceReference,
+        Word,
+    )
+
+__version__ = "0.1.0"
+__all__ = [
+    "AudioChunk",
+    "AudioError",
+    "CancelToken",
+    "Config",
+    "ConfigError",
+    "Engine",
+    "EngineFailed",
+    "EngineOverloaded",
+    "EngineRunner",
+    "EngineUnavailable",
+    "Feature",
+    "InvalidKey",
+    "Kernel",
+    "ModelInfo",
+    "ModelNotFound",
+    "Params",
+    "PluginError",
+    "PromptError",
+    "RequestError",
+    "Segment",
+    "Settings",
+    "SpeechError",
+    "SpeechRequest",
+    "Task",
+    "TranscriptionRequest",
+    "Turn",
+    "UnsupportedFeature",
+    "UploadTooLarge",
+    "Voice",
+    "VoicePrompt",
+    "VoiceReference",
+    "Word",
+    "__version__",
+    "hookimpl",
+]
+
+# From light to heavy: a plugin that needs only the first few loads only those.
+_MODULES = ("errors", "hookspecs", "types", "engine", "runner", "config", "kernel")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            value = vars(importlib.import_module(f".{module}", __name__)).get(name)
+            if value is not None:
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
