@@ -1,0 +1,177 @@
+"""What a transcript looks like in each response format. Pure functions over segments.
+
+The JSON shapes are those of OpenAI's API reference (`TranscriptionVerbose`,
+`TranscriptionDiarized`), key by key.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .languages import language_name
+from .types import Segment, Word
+
+# Han, kana, bopomofo, their punctuation and full-width forms: scripts that write no spaces.
+# Hangul is not among them, and Thai puts a space where a sentence ends.
+_UNSPACED = re.compile(
+    "[\u2e80-\u30ff\u3100-\u312f\u3190-\u321f\u3220-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\ufe30-\ufe4f\uff00-\uff9f\U00020000-\U0003ffff]"
+)
+_QUOTES = "\"'‘’“”…—"
+
+
+def separator(before: str, after: str) -> str:
+    """Return what stands between two consecutive texts: a space, or nothing in CJK or at an end.
+
+    Quotation marks, dashes and ellipses are looked through, as every script uses them.
+    """
+    before, after = before.strip(), after.strip()
+    if not before or not after:
+        return ""
+    last = before.rstrip(_QUOTES)[-1:]
+    first = after.lstrip(_QUOTES)[:1]
+    return "" if _UNSPACED.match(last) and _UNSPACED.match(first) else " "
+
+
+def to_text(segments: Sequence[Segment]) -> str:
+    """Return the bare text in one line."""
+    parts: list[str] = []
+    before = ""
+    for segment in segments:
+        if text := _line(segment.text):
+            parts += separator(before, text), text
+            before = text
+    return "".join(parts)
+
+
+def to_srt(segments: Sequence[Segment]) -> str:
+    """Return SubRip subtitles."""
+    return "\n".join(
+        # SubRip cannot escape an arrow; openai/whisper shortens it in the same way.
+        f"{number}\n{_timing(segment, ',')}\n{_prefix(segment)}{text.replace('-->', '->')}\n"
+        for number, (segment, text) in enumerate(_cues(segments), start=1)
+    )
+
+
+def to_vtt(segments: Sequence[Segment]) -> str:
+    """Return WebVTT subtitles (https://www.w3.org/TR/webvtt1/)."""
+    return "WEBVTT\n\n" + "\n".join(
+        f"{_timing(segment, '.')}\n{_voice(segment)}{html.escape(text, quote=False)}\n"
+        for segment, text in _cues(segments)
+    )
+
+
+def to_verbose_json(
+    segments: Sequence[Segment],
+    *,
+    duration: float,
+    language: str,
+    task: str,
+    granularities: frozenset[str],
+) -> dict[str, Any]:
+    """Return the body of `verbose_json`.
+
+    :param duration: seconds of audio.
+    :param language: BCP 47 tag; becomes an English name, as OpenAI's whisper-1 answers.
+    :param granularities: "word" adds words; "segment", or nothing at all, adds segments.
+    """
+    body: dict[str, Any] = {
+        "task": task,
+        "language": language_name(language),
+        "duration": round(duration, 3),
+        "text": to_text(segments),
+    }
+    if "word" in granularities:
+        body["words"] = [_word(word) for segment in segments for word in segment.words]
+    if "segment" in granularities or not granularities:
+        body["segments"] = [_segment(index, segment) for index, segment in enumerate(segments)]
+    body["usage"] = usage(duration)
+    return body
+
+
+def to_diarized_json(segments: Sequence[Segment], *, duration: float) -> dict[str, Any]:
+    """Return the body of `diarized_json`; the speaker is "unknown" where the engine named none.
+
+    :param duration: seconds of audio.
+    """
+    return {
+        "task": "transcribe",
+        "duration": round(duration, 3),
+        "text": to_text(segments),
+        "segments": [to_diarized_segment(index, segment) for index, segment in enumerate(segments)],
+        "usage": usage(duration),
+    }
+
+
+def to_diarized_segment(index: int, segment: Segment) -> dict[str, Any]:
+    """Return one segment of `diarized_json`, which is also the event that streams it.
+
+    :param index: counts from 0.
+    """
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{index + 1:03}",
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "speaker": segment.speaker or "unknown",
+    }
+
+
+def _cues(segments: Sequence[Segment]) -> Iterator[tuple[Segment, str]]:
+    return ((segment, text) for segment in segments if (text := _line(segment.text)))
+
+
+def _line(text: str) -> str:
+    """Return `text` in one line: a blank line would end a cue."""
+    return " ".join(text.split())
+
+
+def _prefix(segment: Segment) -> str:
+    return f"{_line(segment.speaker)}: " if segment.speaker else ""
+
+
+def _voice(segment: Segment) -> str:
+    return f"<v {html.escape(_line(segment.speaker), quote=False)}>" if segment.speaker else ""
+
+
+def _timing(segment: Segment, decimal_mark: str) -> str:
+    start = max(0, round(segment.start * 1000))
+    end = max(start + 1, round(segment.end * 1000))  # players drop a cue that lasts no time
+    return f"{_timestamp(start, decimal_mark)} --> {_timestamp(end, decimal_mark)}"
+
+
+def _timestamp(milliseconds: int, decimal_mark: str) -> str:
+    seconds, milliseconds = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{decimal_mark}{milliseconds:03}"
+
+
+def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    return {
+        "id": index,
+        "seek": 0,
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "text": segment.text,
+        "tokens": list(map(int, segment.tokens)),
+        "temperature": float(segment.temperature or 0.0),
+        "avg_logprob": float(segment.avg_logprob or 0.0),
+        "compression_ratio": float(segment.compression_ratio or 0.0),
+        "no_speech_prob": float(segment.no_speech_prob or 0.0),
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"word": word.text.strip(), "start": round(word.start, 3), "end": round(word.end, 3)}
+
+
+def usage(duration: float) -> dict[str, Any]:
+    """Return OpenAI's account of a transcription: its seconds of audio, rounded up."""
+    # Rounding first: 3.0000000001 seconds are three.
+    return {"type": "duration", "seconds": math.ceil(round(duration, 3))}
