@@ -1,0 +1,234 @@
+"""What can be served: model id or alias → engine class, description, settings."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pydantic import ValidationError
+
+from .config import Config, ModelConfig
+from .engine import Engine, Settings
+from .errors import ConfigError, ModelNotFound, RequestError
+from .plugins import PluginManager
+from .types import ModelInfo, Params, Task, Voice
+
+logger = logging.getLogger(__name__)
+
+OPENAI_MODELS: Mapping[str, Task] = {
+    "tts-1": Task.SPEECH,
+    "tts-1-hd": Task.SPEECH,
+    "gpt-4o-mini-tts": Task.SPEECH,
+    "whisper-1": Task.TRANSCRIPTION,
+    "gpt-4o-transcribe": Task.TRANSCRIPTION,
+    "gpt-4o-mini-transcribe": Task.TRANSCRIPTION,
+    "gpt-4o-transcribe-diarize": Task.TRANSCRIPTION,
+    "gpt-transcribe": Task.TRANSCRIPTION,
+}
+"""OpenAI's own model names, which fall back to the defaults. Dated ones (`…-2025-12-15`) too."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model that can be loaded."""
+
+    info: ModelInfo
+    engine: type[Engine]
+    plugin: str
+    settings: Settings
+    keep_alive: float
+    """Seconds that the model stays loaded when idle."""
+
+    @property
+    def id(self) -> str:
+        """The name that clients use."""
+        return self.info.id
+
+    @property
+    def params_type(self) -> type[Params]:
+        """The model's per-request options."""
+        return self.engine.params_type
+
+
+class Catalog:
+    """All models of the configuration and of the installed engines' presets.
+
+    A model of the configuration replaces a preset of the same id. A preset whose engine cannot
+    describe it is reported and left out; a mistake in the configuration is fatal.
+
+    :raises ConfigError: for an unknown engine, wrong settings, or an alias to nothing.
+    """
+
+    def __init__(self, config: Config, plugins: PluginManager) -> None:
+        self._entries: dict[str, Entry] = {}
+        for model_id, table in config.models.items():
+            self._entries[model_id] = _configured(model_id, table, config, plugins)
+        for engine, plugin in plugins.engines.values():
+            for entry in _presets(engine, plugin, config):
+                kept = self._entries.setdefault(entry.id, entry)
+                if kept is not entry and entry.id not in config.models:
+                    logger.warning(
+                        "Model %r of engine %r is left out, as engine %r has one of this id.",
+                        *(entry.id, engine.name, kept.engine.name),
+                    )
+        self._defaults = {
+            Task.SPEECH: self._default(Task.SPEECH, config.defaults.speech),
+            Task.TRANSCRIPTION: self._default(Task.TRANSCRIPTION, config.defaults.transcription),
+        }
+        self.aliases = self._resolve_aliases(config.aliases)
+        self._options = {task: self._find_options(task) for task in Task}
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every model, those of the configuration first."""
+        return list(self._entries.values())
+
+    def default(self, task: Task) -> Entry | None:
+        """Return the model for requests that name none."""
+        return self._defaults[task]
+
+    def get(self, name: str) -> Entry:
+        """Return the model of this id or alias, whatever its task.
+
+        :raises ModelNotFound: listing what exists.
+        """
+        entry = self._entries.get(name) or self.aliases.get(name) or self._dated(name)
+        if entry is None:
+            raise ModelNotFound(
+                f"There is no model {name[:99]!r}. Models: {_ids(self._entries.values())}.",
+                param="model",
+            )
+        return entry
+
+    def resolve(self, name: str | None, task: Task) -> Entry:
+        """Return the model that answers a request.
+
+        :raises ModelNotFound: if there is none of this name, or none at all for the task.
+        :raises RequestError: if the model has another task.
+        """
+        if name is None:
+            entry = self.default(task)
+            if entry is None:
+                raise ModelNotFound(
+                    f"No installed engine does {task.value}: install a plugin.", param="model"
+                )
+            return entry
+        entry = self.get(name)
+        if entry.info.task is not task:
+            raise RequestError(
+                f"Model {name!r} does {entry.info.task.value}, not {task.value}. Models for "
+                f"{task.value}: {_ids(e for e in self.entries if e.info.task is task)}.",
+                param="model",
+                code="wrong_task",
+            )
+        return entry
+
+    def options(self, task: Task) -> Mapping[str, Sequence[str]]:
+        """Return option → ids of the models that have it, over all models of a task."""
+        return self._options[task]
+
+    def _find_options(self, task: Task) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        for entry in self.entries:
+            if entry.info.task is task:
+                for name in entry.params_type.model_fields:
+                    found[name].append(entry.id)
+        return dict(found)
+
+    def _default(self, task: Task, name: str | None) -> Entry | None:
+        able = [entry for entry in self.entries if entry.info.task is task]
+        if name is None:
+            return able[0] if able else None
+        for entry in able:
+            if entry.id == name:
+                return entry
+        raise ConfigError(
+            f"defaults.{task.value} is {name!r}, which is no model for it. Models: {_ids(able)}."
+        )
+
+    def _resolve_aliases(self, configured: Mapping[str, str]) -> dict[str, Entry]:
+        aliases = {}
+        for name, task in OPENAI_MODELS.items():
+            entry = self._defaults[task]
+            if entry is not None and name not in self._entries:
+                aliases[name] = entry
+        for name, target in configured.items():
+            if name in self._entries:
+                raise ConfigError(f"aliases.{name}: a model has this id already.")
+            if target not in self._entries:
+                raise ConfigError(
+                    f"aliases.{name}: there is no model {target!r}. "
+                    f"Models: {_ids(self._entries.values())}."
+                )
+            aliases[name] = self._entries[target]
+        return aliases
+
+    def _dated(self, name: str) -> Entry | None:
+        for known in sorted(OPENAI_MODELS, key=len, reverse=True):
+            if name.startswith(f"{known}-20"):
+                return self._entries.get(known) or self.aliases.get(known)
+        return None
+
+
+def _configured(model_id: str, table: ModelConfig, config: Config, plugins: PluginManager) -> Entry:
+    if table.engine not in plugins.engines:
+        failed = [s for s in plugins.statuses if s.state.startswith("failed")]
+        why = "".join(f" Plugin {s.name!r} {s.state}." for s in failed)
+        raise ConfigError(
+            f"models.{model_id}.engine: no installed plugin has an engine {table.engine!r}. "
+            f"Engines: {', '.join(plugins.engines) or 'none'}.{why}"
+        )
+    engine, plugin = plugins.engines[table.engine]
+    keep_alive = config.limits.keep_alive if table.keep_alive is None else table.keep_alive
+    try:
+        preset = engine.presets().get(model_id)
+        values = {**(preset.model_dump() if preset else {}), **table.settings}
+        settings = engine.settings_type.model_validate(values)
+        return _entry(model_id, engine, plugin, settings, keep_alive)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(["models", model_id, *map(str, first["loc"])])
+        raise ConfigError(
+            f"{key}: {first['msg']} (a setting of engine {engine.name!r})."
+        ) from error
+    except Exception as error:
+        raise ConfigError(
+            f"models.{model_id}: engine {engine.name!r} cannot describe it: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _presets(engine: type[Engine], plugin: str, config: Config) -> Iterable[Entry]:
+    # Foreign code again: an engine that cannot say what it is must not stop the others.
+    try:
+        presets = dict(engine.presets())
+    except Exception as error:
+        logger.warning("The presets of engine %r are left out.", engine.name, exc_info=error)
+        return
+    for model_id, settings in presets.items():
+        try:
+            yield _entry(model_id, engine, plugin, settings, config.limits.keep_alive)
+        except Exception as error:
+            logger.warning(
+                "Model %r of engine %r is left out.", model_id, engine.name, exc_info=error
+            )
+
+
+def _entry(
+    model_id: str, engine: type[Engine], plugin: str, settings: Settings, keep_alive: float
+) -> Entry:
+    info = replace(engine.describe(settings), id=model_id, engine=engine.name)
+    if not all(isinstance(voice, Voice) for voice in info.voices):
+        raise TypeError("ModelInfo.voices holds something that is no Voice")
+    if isinstance(info.languages, str):
+        raise TypeError("ModelInfo.languages is a string; it must be a tuple of them")
+    method = "synthesize" if info.task is Task.SPEECH else "transcribe"
+    if getattr(engine, method) is getattr(Engine, method):
+        raise TypeError(f"{engine.__name__} does {info.task.value} and lacks {method!r}")
+    return Entry(info, engine, plugin, settings, keep_alive)
+
+
+def _ids(entries: Iterable[Entry]) -> str:
+    return ", ".join(repr(entry.id) for entry in entries) or "none; install an engine plugin"

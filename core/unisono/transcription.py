@@ -1,0 +1,218 @@
+"""One transcription request, from the client's fields and audio to a stream of segments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, BinaryIO
+
+from .calls import Call, check_language, contained, knows, missing, prepare
+from .catalog import Catalog
+from .config import Config
+from .decoding import decode
+from .errors import RequestError, UnsupportedFeature
+from .fields import TranscriptionFields
+from .plugins import PluginManager
+from .pool import Pool
+from .transcripts import Transcript
+from .types import AudioChunk, Feature, Segment, Task, TranscriptionRequest
+
+NEEDS = {"keywords": Feature.HOTWORDS}
+HINTS = {
+    "prompt": Feature.TEXT_PROMPT,
+    "temperature": Feature.TEMPERATURE,
+    "chunking_strategy": None,
+    "known_speaker_names": None,
+    "known_speaker_references": None,
+}
+STREAMABLE = ("json", "text", "diarized_json")
+
+
+@dataclass(frozen=True)
+class TranscriptionCall(Call[TranscriptionFields]):
+    """A transcription request that its model can answer."""
+
+    translate: bool = False
+    """Whether the transcript is wanted in English."""
+
+
+def prepare_transcription(
+    raw: Mapping[str, Any], catalog: Catalog, config: Config, *, translate: bool = False
+) -> TranscriptionCall:
+    """Validate a transcription request: model, fields, options.
+
+    :param translate: the transcript is wanted in English.
+    :raises RequestError: naming the field.
+    """
+    languages = raw.get("languages")
+    # An engine is told one language or none.
+    idle = isinstance(languages, list) and (len(languages) > 1 or raw.get("language") is not None)
+    call = prepare(
+        raw,
+        TranscriptionFields,
+        Task.TRANSCRIPTION,
+        catalog,
+        needs=NEEDS,
+        hints={**HINTS, "languages": None} if idle else HINTS,
+        strict=config.server.strict,
+    )
+    fields, features = call.fields, call.entry.info.features
+    needed = []
+    if translate:
+        needed.append(("model", Feature.TRANSLATION))
+    if "word" in fields.timestamp_granularities:
+        needed.append(("timestamp_granularities", Feature.WORD_TIMESTAMPS))
+    if fields.response_format == "diarized_json":
+        needed.append(("response_format", Feature.DIARIZATION))
+    for param, feature in needed:
+        if feature not in features:
+            raise UnsupportedFeature(missing(call.entry, feature, catalog), param=param)
+    if fields.include:
+        raise UnsupportedFeature(f"Model {call.entry.id!r} has no logprobs.", param="include")
+    if fields.timestamp_granularities and fields.response_format != "verbose_json":
+        raise RequestError(
+            "timestamp_granularities: only response_format 'verbose_json' carries them.",
+            param="timestamp_granularities",
+        )
+    if fields.stream and fields.response_format not in STREAMABLE:
+        raise RequestError(
+            f"response_format: {fields.response_format!r} cannot be streamed; "
+            f"these can: {', '.join(STREAMABLE)}.",
+            param="response_format",
+        )
+    if fields.languages and not any(knows(call.entry, tag) for tag in fields.languages):
+        check_language(call.entry, fields.languages[0], param="languages")
+    return TranscriptionCall(**vars(call), translate=translate)
+
+
+@dataclass(eq=False)
+class TranscriptStream:
+    """A transcription that has begun: an asynchronous iterator over segments, in order of time.
+
+    Close it (`aclose`) when nobody listens any more; the engine then stops.
+    """
+
+    call: TranscriptionCall
+    duration: float
+    """Seconds of audio."""
+    _first: Segment | None
+    _rest: AsyncGenerator[Segment, None]
+
+    def __aiter__(self) -> TranscriptStream:
+        return self
+
+    async def __anext__(self) -> Segment:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await self._rest.__anext__()
+
+    async def aclose(self) -> None:
+        """Stop the engine and free its slot."""
+        await self._rest.aclose()
+
+    async def collect(self) -> Transcript:
+        """Read the stream to its end."""
+        async with aclosing(self):
+            return self.transcript([segment async for segment in self])
+
+    def transcript(self, segments: Sequence[Segment]) -> Transcript:
+        """Return the transcript that these segments of the stream make."""
+        found = next((segment.language for segment in segments if segment.language), None)
+        language = found or _said_language(self.call) or _only_language(self.call) or "und"
+        return Transcript(tuple(segments), self.duration, language, self.call.translate)
+
+
+async def open_transcription(
+    call: TranscriptionCall,
+    source: bytes | BinaryIO | AudioChunk,
+    pool: Pool,
+    plugins: PluginManager,
+    executor: Executor,
+    *,
+    max_seconds: float,
+) -> TranscriptStream:
+    """Decode the audio, start the engine and wait for its first segment or the end.
+
+    :param source: a file of any format, or samples at any rate.
+    :param executor: threads to decode on.
+    :param max_seconds: longest audio allowed.
+    :raises EngineOverloaded: if too many requests wait, before anything is decoded.
+    :raises AudioError: if the source is not usable audio.
+    :raises SpeechError: whatever is wrong with the model or the engine.
+    """
+    async with AsyncExitStack() as holding:
+        holding.enter_context(contained(call.entry))
+        runner = await holding.enter_async_context(pool.lease(call.entry))
+        # Decoded audio is large: who waits for the engine's turn waits with the upload as it came.
+        await holding.enter_async_context(runner.ahead)
+        decoding = partial(decode, source, max_seconds=max_seconds)
+        audio = await asyncio.get_running_loop().run_in_executor(executor, decoding)
+        request = _request(call, audio)
+        segments = plugins.hook.transcribe(engine=runner, request=request)
+        holding.callback(request.cancel.cancel)  # for a plugin that answers for the engine
+        rest = _write(segments, audio.seconds, holding.pop_all())
+        try:
+            first = await anext(rest, None)
+        except BaseException:
+            await rest.aclose()
+            raise
+    return TranscriptStream(call, audio.seconds, first, rest)
+
+
+def _request(call: TranscriptionCall, audio: AudioChunk) -> TranscriptionRequest:
+    fields, features = call.fields, call.entry.info.features
+    return TranscriptionRequest(
+        audio=audio,
+        params=call.params,
+        language=_said_language(call),
+        prompt=fields.prompt if Feature.TEXT_PROMPT in features else None,
+        hotwords=tuple(fields.keywords),
+        temperature=fields.temperature if Feature.TEMPERATURE in features else None,
+        translate=call.translate,
+        word_timestamps="word" in fields.timestamp_granularities,
+    )
+
+
+async def _write(
+    segments: AsyncGenerator[Segment, None], seconds: float, holding: AsyncExitStack
+) -> AsyncGenerator[Segment, None]:
+    """Pass segments on with sane times, and let go of everything at the end."""
+    async with holding, aclosing(segments):
+        earliest = 0.0
+        async for segment in segments:
+            kept = _clamped(segment, earliest, seconds)
+            earliest = kept.start
+            yield kept
+
+
+def _clamped(segment: Segment, earliest: float, latest: float) -> Segment:
+    """Keep times within the audio and in order: engines round, and pad their windows."""
+    start = _within(earliest, segment.start, latest)
+    end = _within(start, segment.end, latest)
+    words = []
+    at = start
+    for word in segment.words:
+        at = _within(at, word.start, latest)
+        words.append(replace(word, start=at, end=_within(at, word.end, latest)))
+    return replace(segment, start=start, end=end, words=tuple(words))
+
+
+def _within(low: float, time: float, high: float) -> float:
+    # In this order NaN becomes `low`. JSON knows neither NaN nor numpy's numbers.
+    return float(min(max(low, time), high))
+
+
+def _said_language(call: TranscriptionCall) -> str | None:
+    if call.fields.language is not None:
+        return call.fields.language
+    return call.fields.languages[0] if len(call.fields.languages) == 1 else None
+
+
+def _only_language(call: TranscriptionCall) -> str | None:
+    known = call.entry.info.languages
+    return known[0] if len(known) == 1 else None
