@@ -1,0 +1,5 @@
+"""`python -m unisono`."""
+
+from .cli import main
+
+main(prog_name="unisono")
