@@ -1,0 +1,146 @@
+"""The engine: what clients and operators can set, and how a request reaches the recognizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from unisono import (
+    CancelToken,
+    Engine,
+    EngineUnavailable,
+    Feature,
+    ModelInfo,
+    Params,
+    RequestError,
+    Segment,
+    Settings,
+    Task,
+    TranscriptionRequest,
+)
+
+from .pcm import to_pcm
+from .process import WorkerProcess
+
+_OPTIONS = {"acoustic_model": "hmm", "language_model": "lm", "dictionary": "dict"}
+"""What the decoder calls our settings."""
+
+_COMPILE_SECONDS = 5.0
+"""Rules that refer to others twice double at each level; this bounds their time and memory."""
+
+
+class PocketsphinxParams(Params):
+    """Options of one transcription."""
+
+    grammar: str | None = Field(
+        None,
+        min_length=1,
+        max_length=20_000,
+        description="JSGF grammar: the transcript is one of the sentences that its public rules "
+        'allow, or empty. For example "#JSGF V1.0; grammar g; public <g> = go (left | right);".',
+    )
+    keyphrases: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        [],
+        max_length=100,
+        description="Phrases to spot: the transcript has them and nothing else. A phrase may "
+        'have a threshold of its own: "go forward /1e-20/".',
+    )
+    keyphrase_threshold: float = Field(
+        1e-10,
+        ge=1e-300,
+        le=1.0,
+        description="How sure a key phrase must be, as the ratio of its probability to that of "
+        "any other speech: lower finds more and errs more; long phrases need less (1e-30).",
+    )
+
+
+class PocketsphinxSettings(Settings):
+    """Where the model lies; the wheel of PocketSphinx carries one for American English."""
+
+    acoustic_model: Path | None = Field(
+        None, description="Folder of a CMU Sphinx acoustic model; unset, the bundled one."
+    )
+    language_model: Path | None = Field(
+        None, description="N-gram model, ARPA or binary; unset, the bundled one."
+    )
+    dictionary: Path | None = Field(
+        None, description="Pronunciation dictionary; unset, the bundled CMUdict."
+    )
+    language: str = Field("en", description="BCP 47 tag of the language of these files.")
+
+
+class PocketsphinxEngine(Engine):
+    """CMU PocketSphinx. Long audio is cut at pauses, and each utterance is sent when it is done."""
+
+    name = "pocketsphinx"
+    params_type = PocketsphinxParams
+    settings_type = PocketsphinxSettings
+
+    def __init__(self, model: ModelInfo, settings: PocketsphinxSettings) -> None:
+        super().__init__(model, settings)
+        self._paths = {
+            "acoustic_model": settings.acoustic_model,
+            "language_model": settings.language_model,
+            "dictionary": settings.dictionary,
+        }
+        options = {_OPTIONS[name]: str(path) for name, path in self._paths.items() if path}
+        self._worker = WorkerProcess(options)
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Settings]:
+        return {"pocketsphinx": PocketsphinxSettings()}
+
+    @classmethod
+    def describe(cls, settings: PocketsphinxSettings) -> ModelInfo:
+        return ModelInfo(
+            Task.TRANSCRIPTION,
+            languages=(settings.language,),
+            features=frozenset({Feature.WORD_TIMESTAMPS}),
+        )
+
+    def load(self) -> None:
+        for name, path in self._paths.items():
+            if path and not path.exists():
+                raise EngineUnavailable(
+                    f"The {name} of model {self.model.id!r} does not exist; correct its path."
+                )
+        self._worker.load()
+
+    def unload(self) -> None:
+        self._worker.close()
+
+    def transcribe(self, request: TranscriptionRequest) -> Iterator[Segment]:
+        params: PocketsphinxParams = request.params
+        if params.grammar is not None and params.keyphrases:
+            raise RequestError(
+                "grammar and keyphrases exclude each other; send one of them.", param="keyphrases"
+            )
+        if "keyphrase_threshold" in params.model_fields_set and not params.keyphrases:
+            raise RequestError("keyphrase_threshold needs keyphrases.", param="keyphrase_threshold")
+        if params.grammar is not None or params.keyphrases:
+            self._constrain(params, request.cancel)
+        pcm = to_pcm(request.audio.samples)
+        yield from self._worker.call(
+            "transcribe", pcm, request.word_timestamps, cancel=request.cancel
+        )
+
+    def _constrain(self, params: PocketsphinxParams, cancel: CancelToken) -> None:
+        call = self._worker.call(
+            "constrain",
+            params.grammar,
+            params.keyphrases,
+            params.keyphrase_threshold,
+            cancel=cancel,
+            seconds=_COMPILE_SECONDS,
+        )
+        try:
+            for _ in call:
+                pass
+        except TimeoutError as error:
+            raise RequestError(
+                "The grammar is too complex; its rules expand to too many states.",
+                param="grammar",
+            ) from error
