@@ -28,7 +28,7 @@ GRAMMAR = (
     "#JSGF V1.0; grammar robot; public <command> = (go | run | turn) (forward | backward | left) "
     "[(two | ten | twenty) (meters | miles)];"
 )
-HUMAN = Path(unisono_pocketsphinx.__file__).parents[1] / "tests" / "data" / "goforward.raw"
+HUMAN = Path(__file__).parents[1] / "plugins/pocketsphinx/tests/data/goforward.raw"
 VOICE = "en-us+klatt3"
 PLUGINS = {"espeak": unisono_espeak, "pocketsphinx": unisono_pocketsphinx}
 
