@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 
 from ..catalog import Entry
 from ..errors import RequestError
@@ -32,7 +34,7 @@ def models_router(kernel: Kernel) -> APIRouter:
             "languages": list(info.languages),
             "sample_rate": info.sample_rate,
             "voices": [voice.name for voice in info.voices],
-            "parameters": entry.params_type.model_json_schema(),
+            "parameters": _schema(entry.params_type),
         }
         if name != entry.id:
             described["alias_of"] = entry.id
@@ -147,6 +149,11 @@ def _engine(kernel: Kernel, name: str) -> dict[str, Any]:
         "tasks": sorted({entry.info.task.value for entry in entries}),
         "models": [entry.id for entry in entries],
         "features": sorted(features),
-        "parameters": engine.params_type.model_json_schema(),
-        "settings": engine.settings_type.model_json_schema(),
+        "parameters": _schema(engine.params_type),
+        "settings": _schema(engine.settings_type),
     }
+
+
+@cache  # it never changes, and making it for each model of a list would hold up the event loop
+def _schema(type_: type[BaseModel]) -> dict[str, Any]:
+    return type_.model_json_schema()
