@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Config
-    from .engine import Engine, Settings
+    from .engine import Engine, Settings, SpeechBatch
     from .errors import (
         AudioError,
         ConfigError,
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         PromptError,
         RequestError,
         SpeechError,
+        UnknownVoice,
         UnsupportedFeature,
         UploadTooLarge,
+        VoiceNotFound,
     )
     from .hookspecs import hookimpl
     from .kernel import Kernel
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
         Task,
         TranscriptionRequest,
         Turn,
-        Voice,
-        VoicePrompt,
-        VoiceReference,
+        Weights,
         Word,
     )
+    from .voice import PreparedVoice, Voice, VoicePrompt, VoiceReference
+    from .weights import find_weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,27 +67,43 @@ __all__ = [
     "ModelNotFound",
     "Params",
     "PluginError",
+    "PreparedVoice",
     "PromptError",
     "RequestError",
     "Segment",
     "Settings",
+    "SpeechBatch",
     "SpeechError",
     "SpeechRequest",
     "Task",
     "TranscriptionRequest",
     "Turn",
+    "UnknownVoice",
     "UnsupportedFeature",
     "UploadTooLarge",
     "Voice",
+    "VoiceNotFound",
     "VoicePrompt",
     "VoiceReference",
+    "Weights",
     "Word",
     "__version__",
+    "find_weights",
     "hookimpl",
 ]
 
 # From light to heavy: a plugin that needs only the first few loads only those.
-_MODULES = ("errors", "hookspecs", "types", "engine", "runner", "config", "kernel")
+_MODULES = (
+    "errors",
+    "hookspecs",
+    "voice",
+    "types",
+    "engine",
+    "weights",
+    "runner",
+    "config",
+    "kernel",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,8 @@ from .types import (
     Segment,
     SpeechRequest,
     TranscriptionRequest,
-    VoicePrompt,
-    VoiceReference,
 )
+from .voice import VoicePrompt, VoiceReference
 
 if TYPE_CHECKING:
     from .runner import EngineRunner
@@ -57,6 +56,8 @@ def transcribe(
 @hookimpl(trylast=True)
 def resolve_voice_prompt(reference: VoiceReference, model: ModelInfo) -> VoicePrompt | None:
     """Resolve the model's own voices; no name, or a name of OpenAI's, means the default voice."""
+    if reference.audio is not None:
+        return None
     name = reference.name
     if name is not None:
         if any(voice.name == name for voice in model.voices):

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from .config import Config, ModelConfig
+from .config import Config
 from .engine import Engine, Settings
 from .errors import ConfigError, ModelNotFound, RequestError
 from .plugins import PluginManager
-from .types import ModelInfo, Params, Task, Voice
+from .sections import ModelConfig
+from .types import ModelInfo, Params, Task
+from .voice import Voice
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +127,23 @@ class Catalog:
             )
         return entry
 
+    def of_engine(self, engine: str, name: object) -> Entry:
+        """Return a speech model of one engine: the one of this id or alias, or else the first.
+
+        :param engine: `Engine.name`, which is no model's name but may be sent as one.
+        :raises ModelNotFound: if the engine has no such model.
+        """
+        own = [e for e in self.entries if e.info.engine == engine and e.info.task is Task.SPEECH]
+        if own and (name is None or (name == engine and engine not in self._entries)):
+            return own[0]
+        entry = self.resolve(name, Task.SPEECH) if isinstance(name, str) else None
+        if entry is None or entry not in own:
+            raise ModelNotFound(
+                f"Engine {engine!r} has no model {str(name)[:99]!r}. Its models: {_ids(own)}.",
+                param="model",
+            )
+        return entry
+
     def options(self, task: Task) -> Mapping[str, Sequence[str]]:
         """Return option → ids of the models that have it, over all models of a task."""
         return self._options[task]
@@ -186,7 +205,11 @@ def _configured(model_id: str, table: ModelConfig, config: Config, plugins: Plug
         preset = engine.presets().get(model_id)
         values = {**(preset.model_dump() if preset else {}), **table.settings}
         settings = engine.settings_type.model_validate(values)
-        return _entry(model_id, engine, plugin, settings, keep_alive)
+        entry = _entry(model_id, engine, plugin, settings, keep_alive)
+        if table.default_voice is not None:
+            info = replace(entry.info, default_voice=table.default_voice)
+            entry = replace(entry, info=info)
+        return entry
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(["models", model_id, *map(str, first["loc"])])
@@ -224,7 +247,9 @@ def _entry(
         raise TypeError("ModelInfo.voices holds something that is no Voice")
     if isinstance(info.languages, str):
         raise TypeError("ModelInfo.languages is a string; it must be a tuple of them")
-    method = "synthesize" if info.task is Task.SPEECH else "transcribe"
+    method = "transcribe"
+    if info.task is Task.SPEECH:
+        method = "open_batch" if engine.max_batch_size > 1 else "synthesize"
     if getattr(engine, method) is getattr(Engine, method):
         raise TypeError(f"{engine.__name__} does {info.task.value} and lacks {method!r}")
     return Entry(info, engine, plugin, settings, keep_alive)

@@ -5,33 +5,23 @@ Precedence: overrides (command line) > `UNISONO_<SECTION>__<KEY>` > the file > d
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-)
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from .errors import ConfigError
+from .sections import Defaults, Limits, ModelConfig, Plugins, Server, Voices
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,107 +32,6 @@ FILE_NAME = "unisono.toml"
 ENV_PREFIX = "UNISONO_"
 ENV_FILE = "UNISONO_CONFIG"
 _SECRET = re.compile(r"key|token|secret|password", re.IGNORECASE)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    text = value.strip().lower()
-    if text == "forever":
-        return math.inf
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", text)
-    if not match:
-        raise ValueError('a duration is a number of seconds, "90s", "10m", "2h", or "forever"')
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def _items(value: object) -> object:
-    if isinstance(value, str):
-        return [item.strip() for item in value.split(",") if item.strip()]
-    return value
-
-
-Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
-"""Seconds; also written "90s", "10m", "2h", "forever"."""
-Names = Annotated[list[str], NoDecode, BeforeValidator(_items)]
-"""A list; in the environment, items separated by commas."""
-Keys = Annotated[list[Annotated[SecretStr, Field(min_length=1)]], NoDecode, BeforeValidator(_items)]
-
-
-class Section(BaseModel):
-    """A table of the file. Unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Server(Section):
-    """The HTTP server."""
-
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
-    api_keys: Keys = Field([], description="Accepted Bearer keys; none means no authentication.")
-    public_discovery: bool = Field(
-        False, description="Answer models and voices without a key (Open WebUI asks without)."
-    )
-    cors_origins: Names = Field([], description='Origins that browsers may call from; "*" for all.')
-    strict: bool = Field(False, description="Refuse requests with fields that nothing knows.")
-    preload: Names = Field([], description="Models to load before the server says it is ready.")
-    access_log: bool = Field(False, description="Log a line for every request.")
-
-
-class Limits(Section):
-    """What one client, or all of them, may ask for."""
-
-    upload_bytes: ByteSize = Field(
-        ByteSize(500 * 2**20), gt=0, description='Largest request body, for example "25MiB".'
-    )
-    audio_seconds: float = Field(
-        7200, gt=0, description="Longest upload, in seconds of decoded audio."
-    )
-    text_chars: int = Field(
-        100_000, gt=0, description="Longest input text; OpenAI's limit is 4096."
-    )
-    queue_length: int = Field(
-        64, ge=0, description="Requests that may wait for one model; more get 429."
-    )
-    concurrent_requests: int = Field(
-        512, gt=0, description="Requests in progress over all models; more get 429."
-    )
-    keep_alive: Duration = Field(
-        600.0, description='How long an idle model stays loaded: "10m", 0, "forever".'
-    )
-    memory: ByteSize | None = Field(
-        None, description="Budget for loaded models by their declared memory; none means no limit."
-    )
-
-
-class Defaults(Section):
-    """Models for requests that name none, or one of OpenAI's."""
-
-    speech: str | None = Field(None, description="Model that speaks.")
-    transcription: str | None = Field(None, description="Model that transcribes.")
-
-
-class Plugins(Section):
-    """Which installed plugins take part."""
-
-    disabled: Names = Field([], description="Plugins to leave out without importing them.")
-    required: Names = Field([], description="Plugins without which the server must not start.")
-
-
-class ModelConfig(BaseModel):
-    """The table `[models.<id>]`. Keys not listed here are the engine's own Settings."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    engine: str = Field(description="Engine that runs the model.")
-    keep_alive: Duration | None = Field(None, description="Overrides limits.keep_alive.")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The engine's own keys, not yet validated."""
-        return dict(self.model_extra or {})
 
 
 class Config(BaseSettings):
@@ -156,6 +45,10 @@ class Config(BaseSettings):
     limits: Limits = Field(default_factory=Limits)
     defaults: Defaults = Field(default_factory=Defaults)
     plugins: Plugins = Field(default_factory=Plugins)
+    voices: Voices = Field(default_factory=Voices)
+    auto_pull: bool = Field(
+        False, description="Download the weights of a model when it is first asked for."
+    )
     aliases: dict[str, str] = Field({}, description="Further names of models: alias = model.")
     models: dict[str, ModelConfig] = Field({}, description="Models to serve, by id.")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
 from . import types
+from .voice import PreparedVoice, VoicePrompt
 
 
 class Settings(BaseModel):
@@ -20,10 +21,49 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class SpeechBatch:
+    """Several requests that one model serves together, step by step (continuous batching).
+
+    All methods run on the model's worker thread. Requests join and leave between steps.
+    """
+
+    def accepts(self, request: types.SpeechRequest) -> bool:
+        """Say whether this request can run beside those in the batch.
+
+        If not, it waits until the batch is empty, and so does everybody behind it. An empty batch
+        accepts everything.
+        """
+        return True
+
+    def add(self, key: int, request: types.SpeechRequest) -> None:
+        """Let a request join.
+
+        :param key: names the request in this batch; never used twice.
+        :raises RequestError: if this request is wrong; the others go on.
+        """
+        raise NotImplementedError
+
+    def step(self) -> Iterable[tuple[int, types.AudioChunk | Exception | None]]:
+        """Advance every request by one step of the model, and return what came of it.
+
+        Each pair is a request's key and its next chunk, or None for its end, or the exception
+        that ended this request alone. Raising ends them all. A step should take no longer than
+        0.1 seconds; a request that has no audio yet simply does not appear.
+        """
+        raise NotImplementedError
+
+    def remove(self, key: int) -> None:
+        """Forget a request that nobody waits for any more. It has neither ended nor failed."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Release what the batch holds. It is empty, or `step` raised."""
+
+
 class Engine:
     """A family of models that run the same way. The class describes; an instance is one model.
 
-    Implement `describe`, and `synthesize` or `transcribe`.
+    Implement `describe`, and `synthesize` (or `open_batch`) or `transcribe`.
 
     Methods written with `def` all run on the model's own worker thread, `load` and `unload`
     included, one call at a time and a whole stream as one call: they may block, and libraries
@@ -41,6 +81,9 @@ class Engine:
 
     max_concurrency: ClassVar[int] = 4
     """Requests that an `async def` engine serves at once. A `def` engine serves one."""
+
+    max_batch_size: ClassVar[int] = 1
+    """Requests that share one `SpeechBatch`; more than 1 means that `open_batch` is used."""
 
     params_type: ClassVar[type[types.Params]] = types.Params
     """Per-request options; call the class `<Name>Params`."""
@@ -70,6 +113,15 @@ class Engine:
         """
         raise NotImplementedError
 
+    @classmethod
+    def weights(cls, settings: Any) -> Sequence[types.Weights]:
+        """Say what the model of these settings needs from a hub; nothing if all is local.
+
+        `unisono pull` downloads it. `load` finds it with `unisono.find_weights`, and never
+        downloads anything itself.
+        """
+        return ()
+
     def load(self) -> None:
         """Bring the model into memory. Called once before the first request.
 
@@ -78,6 +130,22 @@ class Engine:
 
     def unload(self) -> None:
         """Release what `load` acquired. Never called while a request runs."""
+
+    def prepare_voice(self, prompt: VoicePrompt) -> PreparedVoice | None:
+        """Compute what speaking with this reference needs and does not depend on the text.
+
+        Called before the first request with this voice, on the thread of `synthesize` (on the
+        event loop if that is `async def`, which this then is, too). The kernel keeps the result
+        while there is room and the model is loaded, and hands it over as `VoicePrompt.prepared`.
+
+        :param prompt: with `audio`.
+        :raises PromptError: if the reference cannot be used; say what is wrong with it.
+        """
+        return None
+
+    def open_batch(self) -> SpeechBatch:
+        """Start a batch, on the model's worker thread, when requests wait and none is open."""
+        raise NotImplementedError
 
     def synthesize(
         self, request: types.SpeechRequest

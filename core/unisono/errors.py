@@ -4,9 +4,11 @@
   + RequestError           400  the caller can mend it; not worth a retry
     - UnsupportedFeature   400  the model lacks what was asked for
     - PromptError          400  the voice or the reference audio cannot be used
+      . UnknownVoice       400  nobody has a voice of this name
     - AudioError           400  the uploaded audio cannot be decoded or is out of bounds
     - InvalidKey           401  no API key, or a wrong one
     - ModelNotFound        404
+    - VoiceNotFound        404
     - UploadTooLarge       413
   + EngineOverloaded       429  retry later: the queue is full
   + EngineFailed           500  a bug in a plugin; raised only by the kernel
@@ -68,6 +70,10 @@ class PromptError(RequestError):
     code = "invalid_voice"
 
 
+class UnknownVoice(PromptError):
+    """Neither the model nor the store has a voice of this name."""
+
+
 class AudioError(RequestError):
     """The uploaded audio is not audio, is damaged, too short or too long."""
 
@@ -84,6 +90,12 @@ class ModelNotFound(RequestError):
     """No installed engine serves a model of this name."""
 
     status, code = 404, "model_not_found"
+
+
+class VoiceNotFound(RequestError):
+    """No voice of this name is stored. Speaking with an unknown voice is a `PromptError`."""
+
+    status, code = 404, "voice_not_found"
 
 
 class UploadTooLarge(RequestError):

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
         Segment,
         SpeechRequest,
         TranscriptionRequest,
-        VoicePrompt,
-        VoiceReference,
     )
+    from .voice import VoicePrompt, VoiceReference
 
 hookspec = pluggy.HookspecMarker("unisono")
 hookimpl = pluggy.HookimplMarker("unisono")
@@ -44,7 +43,14 @@ def register_engines() -> Iterable[type[Engine]]:  # type: ignore[empty-body]
 def resolve_voice_prompt(reference: VoiceReference, model: ModelInfo) -> VoicePrompt | None:
     """Turn what the client sent into a voice prompt, or return None to let the next plugin try.
 
-    Called on a worker thread, so it may read files or the network.
+    Called on a worker thread, so it may read files or the network. Return a recording as it was
+    found: the kernel decodes, resamples, trims, measures and remembers it::
+
+        @hookimpl
+        def resolve_voice_prompt(reference, model):
+            if isinstance(reference.audio, str) and reference.audio.startswith("s3://"):
+                return VoicePrompt(recording=bucket.read(reference.audio))
+            return None
 
     :param reference: what the client sent.
     :param model: the model that will speak.

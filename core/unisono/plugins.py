@@ -13,10 +13,10 @@ from typing import Any, cast
 import pluggy
 
 from . import builtin, hookspecs
-from .config import ModelConfig
 from .engine import Engine, Settings
 from .errors import ConfigError, PluginError
 from .fields import RESERVED
+from .sections import ModelConfig
 from .types import Params
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class PluginManager(pluggy.PluginManager):
         self.register(builtin, "unisono")
         self.statuses: list[PluginStatus] = []
         self._engines: dict[str, tuple[type[Engine], str]] = {}
+        self._own: list[object] = [builtin]
 
     @classmethod
     def discover(
@@ -76,6 +77,21 @@ class PluginManager(pluggy.PluginManager):
         """Engine name → (class, name of the plugin that provides it)."""
         return dict(self._engines)
 
+    @property
+    def resolves_voices(self) -> bool:
+        """Whether a plugin takes part in resolving voices, beside the kernel itself."""
+        implementations = self.hook.resolve_voice_prompt.get_hookimpls()
+        return any(each.plugin not in self._own for each in implementations)
+
+    def add_own(self, *plugins: object) -> None:
+        """Register hook implementations of the kernel, in place of those of an earlier kernel."""
+        for plugin in self._own[1:]:
+            self.unregister(plugin)
+        self._own[1:] = plugins
+        for plugin in plugins:
+            self.register(plugin)
+        self._end_with_builtin()
+
     def add(self, plugin: object, name: str) -> None:
         """Register a plugin and its engines, all or nothing.
 
@@ -95,9 +111,7 @@ class PluginManager(pluggy.PluginManager):
                 raise PluginError(str(error)) from error
             raise
         self._engines.update((engine.name, (engine, name)) for engine in engines.values())
-        # Of several implementations with `trylast`, the one registered last runs last.
-        self.unregister(builtin)
-        self.register(builtin, "unisono")
+        self._end_with_builtin()
 
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         """Refuse a first-result hook that is itself a generator or coroutine."""
@@ -111,6 +125,11 @@ class PluginManager(pluggy.PluginManager):
                     "a generator or coroutine returns is never None: it would answer everything."
                 )
         return options
+
+    def _end_with_builtin(self) -> None:
+        # Of several implementations with `trylast`, the one registered last runs last.
+        self.unregister(builtin)
+        self.register(builtin, "unisono")
 
     def _discover(
         self, entry_point: importlib.metadata.EntryPoint, disabled: Collection[str]

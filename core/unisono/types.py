@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
+
+from .voice import Voice, VoicePrompt
 
 if TYPE_CHECKING:  # numpy only names a type here; importing it would slow `unisono --help`
     import numpy as np
@@ -22,6 +23,11 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def needs_prompt_text(self) -> bool:
+        """Whether these options leave a model with PROMPT_TEXT_REQUIRED in need of it."""
+        return True
 
 
 class Task(str, Enum):
@@ -39,12 +45,18 @@ class Feature(str, Enum):
 
     VOICE_CLONING = "voice_cloning"
     """Speaks with `VoicePrompt.audio`."""
+    PROMPT_TEXT = "prompt_text"
+    """Cloning uses `VoicePrompt.text`, the transcript of the audio, if there is one."""
     PROMPT_TEXT_REQUIRED = "prompt_text_required"
-    """Cloning also needs `VoicePrompt.text`, the transcript of the audio."""
+    """Cloning needs `VoicePrompt.text`, unless `Params.needs_prompt_text` says otherwise."""
+    VOICE_DESIGN = "voice_design"
+    """Speaks with `VoicePrompt.description`."""
     INSTRUCTIONS = "instructions"
     """Follows `SpeechRequest.instructions`."""
     SPEED = "speed"
     """Honours `SpeechRequest.speed`; without it the kernel stretches the audio."""
+    SEED = "seed"
+    """Honours `SpeechRequest.seed`: the same request with the same seed sounds the same."""
     DIALOGUE = "dialogue"
     """Takes several turns at once."""
     LONG_TEXT = "long_text"
@@ -66,17 +78,6 @@ class Feature(str, Enum):
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A voice that a model has of its own."""
-
-    name: str
-    languages: tuple[str, ...] = ()
-    """BCP 47 tags, the best first; empty means any language of the model."""
-    gender: str | None = None
-    description: str | None = None
-
-
-@dataclass(frozen=True)
 class ModelInfo:
     """One model that an engine can load. Plain data: building it does no I/O."""
 
@@ -95,8 +96,24 @@ class ModelInfo:
     features: frozenset[Feature] = frozenset()
     memory_bytes: int | None = None
     """Device memory held while loaded; None means unknown."""
+    prompt_rate: int | None = None
+    """Hertz of the references that VOICE_CLONING takes; None means `sample_rate`."""
+    prompt_seconds: tuple[float, float] = (0.5, 60.0)
+    """Shortest and longest reference, without the silence around it."""
     max_input_chars: int | None = None
     """Longest text of one `synthesize` call, in characters; None means the kernel's own choice."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Files of a model on a hub."""
+
+    repo: str
+    """For example "Qwen/Qwen3-TTS-12Hz-0.6B-Base"."""
+    revision: str | None = None
+    """Branch, tag or commit; None means the main branch."""
+    files: tuple[str, ...] = ()
+    """Patterns of the files that are needed, as `*.safetensors`; empty means all."""
 
 
 @dataclass(frozen=True)
@@ -136,36 +153,6 @@ class AudioChunk:
     def channels(self) -> int:
         """1 or 2."""
         return 1 if self.samples.ndim == 1 else int(self.samples.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class VoiceReference:
-    """What the client sent to say whose voice it wants."""
-
-    name: str | None = None
-    """The `voice` field; None when it was left out."""
-    language: str | None = None
-    """BCP 47 tag of the text to be spoken, if the client said."""
-
-
-@dataclass(frozen=True, eq=False)
-class VoicePrompt:
-    """The voice to speak with, as the engine gets it. One of `preset`, `audio` and `description`
-    is set, or none for a model without voices.
-    """
-
-    preset: str | None = None
-    """Name of one of the model's own voices."""
-    audio: AudioChunk | None = None
-    """Reference recording to clone, mono."""
-    text: str | None = None
-    """Transcript of `audio`."""
-    language: str | None = None
-    """BCP 47 tag of `audio`."""
-    description: str | None = None
-    """For example "a calm, low female voice"."""
-    path: Path | None = None
-    """Where `audio` lies on disk, if it does."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +198,8 @@ class SpeechRequest:
     """Factor on the speaking rate."""
     word_timestamps: bool = False
     """Whether `AudioChunk.words` is wanted."""
+    seed: int | None = None
+    """Start of the random numbers; None leaves it to chance."""
     cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
 
     @property

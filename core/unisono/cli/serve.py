@@ -11,7 +11,8 @@ import click
 
 from .. import __version__
 from ..catalog import Catalog
-from ..config import Server, unknown_variables
+from ..config import unknown_variables
+from ..sections import Server
 from ..types import Task
 from .options import config_options, field_options, given, overrides
 from .terminal import LONG_FORMAT

@@ -27,9 +27,9 @@ from ..types import (
     SpeechRequest,
     Task,
     TranscriptionRequest,
-    Voice,
     Word,
 )
+from ..voice import Voice
 
 _BUFFER_SECONDS = 64
 
@@ -127,7 +127,7 @@ class EchoEngine(Engine):
     def synthesize(self, request: SpeechRequest) -> Iterator[AudioChunk]:
         if self.settings.first_delay:  # even a sleep of 0 s lets go of the interpreter
             time.sleep(self.settings.first_delay)
-        for chunk in _chunks(request, self.settings):
+        for chunk in chunks_of(request, self.settings):
             if self.settings.rtf:
                 time.sleep(chunk.seconds * self.settings.rtf)
             yield chunk
@@ -145,7 +145,7 @@ class AsyncEchoEngine(EchoEngine):
         settings = self.settings
         began = time.monotonic() + settings.first_delay
         spent = 0.0
-        for chunk in _chunks(request, settings):
+        for chunk in chunks_of(request, settings):
             spent += chunk.seconds * settings.rtf
             pause = began + spent - time.monotonic()
             if pause > 0:
@@ -198,7 +198,11 @@ class EchoTranscriber(Engine):
             )
 
 
-def _chunks(request: SpeechRequest, settings: EchoSettings) -> Iterator[AudioChunk]:
+def chunks_of(request: SpeechRequest, settings: EchoSettings) -> Iterator[AudioChunk]:
+    """Yield the speech of a request without any delay.
+
+    :raises RuntimeError: where the request says so (`fail_after`).
+    """
     params: EchoParams = request.params
     samples = expected(request.text, settings)
     if params.gain != 1.0:
