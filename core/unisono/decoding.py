@@ -1,41 +1,32 @@
-"""Decode any upload to mono audio, trusting nothing that it says about itself."""
+"""Decode any upload to mono audio within limits, or only see what it is."""
 
 from __future__ import annotations
 
-import io
-import struct
-from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from .audio import Resampler, finite, to_mono
+from .audio import Resampler, finite
+from .containers import Blocks, read_blocks
 from .errors import AudioError
 from .types import AudioChunk
 
-_SUPPORTED = "Supported formats: aac, flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm."
 _MIN_SECONDS = 0.1
-_RATES = range(1000, 768_001)
-_CHANNELS = range(1, 65)
-_MAX_CHUNKS = 1000
-"""How many chunks of a RIFF file are looked at before its samples must have come."""
-_BLOCK = 1 << 18
-"""Bytes of samples to read at a time."""
 
-# Playlists and scripts are formats to FFmpeg too, and they name other files and addresses to
-# read. So only these containers are ever opened, and none of them may open anything itself.
-_CONTAINERS = (
-    "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav"
-)
-_OPENING = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-_CONFUSED = (ValueError, LookupError)
-"""What PyAV itself raises over damaged files, beside FFmpeg's errors."""
 
-_Blocks = Generator[tuple[np.ndarray, int], None, None]
-"""Consecutive mono samples and their rate in hertz, which may change on the way."""
+@dataclass(frozen=True)
+class Recording:
+    """What an audio file turned out to be."""
+
+    duration: float
+    """Seconds."""
+    sample_rate: int
+    channels: int
+    frames: int
+    format: str
+    """Of the container: "wav", "mp3", "mp4", "webm", "ogg", "flac" …"""
 
 
 def decode(
@@ -52,218 +43,62 @@ def decode(
     :raises AudioError: naming `file`: not audio, nothing decodable, too short or too long.
     """
     # Closing the reader closes the container, also when the audio turns out too long half-way.
-    with closing(_read(source)) as blocks:
-        samples = _collect(blocks, sample_rate, max_seconds)
+    with closing(read_blocks(source)) as blocks:
+        samples = _collect(_within(blocks, max_seconds), sample_rate)
     return AudioChunk(samples, sample_rate)
 
 
-def _read(source: bytes | BinaryIO | AudioChunk) -> _Blocks:
-    if isinstance(source, AudioChunk):
-        yield to_mono(source.samples), source.sample_rate
-        return
-    file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
-    file.seek(0)
-    if not file.read(1):
-        raise AudioError(f"The file is empty. {_SUPPORTED}", param="file")
-    wave = _find_wave(file)
-    yield from _read_any(file) if wave is None else _read_wave(file, wave)
+def examine(source: bytes | BinaryIO, *, max_seconds: float) -> Recording:
+    """Decode an audio file as `decode` does, but only to see what it is.
+
+    Memory stays small, however long the audio is. Blocks: call it on a worker thread.
+
+    :param source: the file, or a seekable reader of it, which stays open.
+    :param max_seconds: longest audio allowed; decoding stops as soon as there is more.
+    :raises AudioError: naming `file`: not audio, nothing decodable, too short or too long.
+    """
+    with closing(read_blocks(source)) as blocks:
+        sizes = [
+            (len(block.samples), block.rate, block.channels, block.format)
+            for block in _within(blocks, max_seconds)
+        ]
+    _, rate, channels, format = sizes[0]
+    frames = sum(count for count, *_ in sizes)
+    duration = sum(count / rate for count, rate, *_ in sizes)
+    return Recording(round(duration, 6), rate, channels, frames, format)
 
 
-def _collect(blocks: _Blocks, sample_rate: int, max_seconds: float) -> np.ndarray:
-    """Resample and join the blocks, within the limits."""
-    parts: list[np.ndarray] = []
-    resampler = Resampler(sample_rate, sample_rate)
-    rate = sample_rate
+def _within(blocks: Blocks, max_seconds: float) -> Blocks:
+    """Pass the blocks on while they stay within the limits."""
     seconds = 0.0
-    for block, block_rate in blocks:
-        if block_rate != rate:
-            parts.append(resampler.finish())
-            resampler = Resampler(block_rate, sample_rate)
-            rate = block_rate
-        seconds += len(block) / rate
+    for block in blocks:
+        seconds += len(block.samples) / block.rate
         if seconds > max_seconds:
             raise AudioError(
                 f"The audio is longer than {max_seconds:g} seconds, the most that is accepted.",
                 param="file",
                 code="audio_too_long",
             )
-        # Floating point may hold anything, and a resampler makes NaN of the greatest numbers.
-        parts.append(resampler.write(np.clip(finite(block), -1, 1)))
+        yield block
     if seconds < _MIN_SECONDS:
         raise AudioError(
             f"The audio lasts {seconds:.3f} seconds; at least {_MIN_SECONDS} are needed.",
             param="file",
             code="audio_too_short",
         )
+
+
+def _collect(blocks: Blocks, sample_rate: int) -> np.ndarray:
+    """Resample and join the blocks."""
+    parts: list[np.ndarray] = []
+    resampler = Resampler(sample_rate, sample_rate)
+    rate = sample_rate
+    for block in blocks:
+        if block.rate != rate:
+            parts.append(resampler.finish())
+            resampler = Resampler(block.rate, sample_rate)
+            rate = block.rate
+        # Floating point may hold anything, and a resampler makes NaN of the greatest numbers.
+        parts.append(resampler.write(np.clip(finite(block.samples), -1, 1)))
     samples = np.concatenate([*parts, resampler.finish()])
     return np.clip(samples, -1, 1, out=samples)
-
-
-def _check(rate: int, channels: int) -> None:
-    """Refuse headers that nothing may be allocated by.
-
-    :raises AudioError: if a resampler for this could exhaust the machine.
-    """
-    if rate not in _RATES or channels not in _CHANNELS:
-        raise AudioError(
-            f"The file claims {channels} channels at {rate} hertz. At most {_CHANNELS[-1]} "
-            f"channels at {_RATES[0]} to {_RATES[-1]} hertz can be decoded.",
-            param="file",
-        )
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """Scale samples of any type to float32 in [-1, 1]."""
-    if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return values.astype(np.float32)
-    floats = values.astype(np.float32)
-    if values.dtype.kind == "u":
-        floats -= 128
-    floats /= 1 << (8 * values.dtype.itemsize - 1)
-    return floats
-
-
-# Plain WAV: a minute takes 1 ms, through FFmpeg it would take 17.
-
-
-@dataclass(frozen=True)
-class _Wave:
-    """Samples that the file's position stands before."""
-
-    rate: int
-    channels: int
-    type: str
-    """Of numpy; "i3" stands for three bytes, the lowest first."""
-    size: int | None
-    """Bytes that follow; None means all."""
-
-
-_TYPES = {(1, 8): "u1", (1, 16): "<i2", (1, 24): "i3", (1, 32): "<i4", (3, 32): "<f4"}
-"""By format tag and bits: 1 is integers, 3 is floating point."""
-
-
-def _find_wave(file: BinaryIO) -> _Wave | None:
-    """Go to the samples of a plain WAV file; None for anything else, back at its start.
-
-    Source: Microsoft, "Multiple Channel Audio Data and WAVE Files", for the extensible format.
-    """
-    file.seek(0)
-    head = file.read(12)
-    wave = None
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        wave = _walk(file)
-    if wave is None:
-        file.seek(0)
-    return wave
-
-
-def _walk(file: BinaryIO) -> _Wave | None:
-    layout = b""
-    for _ in range(_MAX_CHUNKS):
-        header = file.read(8)
-        if len(header) < 8:
-            return None
-        name, size = struct.unpack("<4sI", header)
-        if name == b"data":
-            # Who streams does not know the size, and writes 0 or the greatest number instead.
-            return _wave_of(layout, None if size in (0, 0xFFFFFFFF) else size)
-        body = file.read(min(size, 40)) if name == b"fmt " else b""
-        layout = layout or body
-        file.seek(size - len(body) + size % 2, io.SEEK_CUR)
-    return None
-
-
-def _wave_of(layout: bytes, size: int | None) -> _Wave | None:
-    if len(layout) < 16:
-        return None
-    tag, channels, rate, _, align, bits = struct.unpack_from("<HHIIHH", layout)
-    if tag == 0xFFFE and len(layout) >= 26:
-        (tag,) = struct.unpack_from("<H", layout, 24)  # the first field of the subformat's GUID
-    type = _TYPES.get((tag, bits))
-    if type is None:
-        return None
-    _check(rate, channels)
-    return _Wave(rate, channels, type, size) if align == channels * bits // 8 else None
-
-
-def _read_wave(file: BinaryIO, wave: _Wave) -> _Blocks:
-    frame = wave.channels * int(wave.type[-1])
-    left = wave.size
-    while True:
-        most = _BLOCK // frame * frame
-        raw = file.read(most if left is None else min(most, left))
-        if left is not None:
-            left -= len(raw)
-        raw = raw[: len(raw) // frame * frame]
-        if not raw:
-            return
-        if wave.type == "i3":
-            wide = np.zeros((len(raw) // 3, 4), np.uint8)
-            wide[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-            values = wide.view("<i4")
-        else:
-            values = np.frombuffer(raw, wave.type)
-        yield to_mono(_floats(values.reshape(-1, wave.channels))), wave.rate
-
-
-# Everything else, by FFmpeg.
-
-
-def _read_any(file: BinaryIO) -> _Blocks:
-    import av  # noqa: PLC0415 - 40 ms, and most uploads are WAV
-
-    options: dict[str, Any] = {"container_options": _OPENING}
-    if int(av.__version__.split(".")[0]) < 19:  # which is lenient towards tags in any case
-        options["metadata_errors"] = "ignore"
-    # A file's name would count as evidence, so FFmpeg does not get to see it.
-    nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
-    try:
-        container = av.open(nameless, "r", **options)
-    except (av.FFmpegError, *_CONFUSED) as error:
-        message = f"The file could not be decoded: it is no known kind of audio. {_SUPPORTED}"
-        raise AudioError(message, param="file") from error
-    with container:
-        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
-        if stream is None:
-            raise AudioError(f"The file has no audio stream. {_SUPPORTED}", param="file")
-        rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
-        if rate and channels:  # 0 is unknown yet; each frame is checked in any case
-            _check(rate, channels)
-        empty = True
-        for block in _joined(_frames(container.demux(stream), (av.FFmpegError, *_CONFUSED))):
-            empty = False
-            yield block
-        if empty:
-            raise AudioError("The file is damaged or cut off: nothing in it decodes.", param="file")
-
-
-def _frames(packets: Iterator[Any], failures: tuple[type[Exception], ...]) -> _Blocks:
-    """Decode what can be decoded, and pass over the rest."""
-    while True:
-        try:
-            packet = next(packets, None)  # None too after the demuxer itself failed
-            if packet is None:
-                return
-            frames = [(frame, frame.to_ndarray()) for frame in packet.decode()]
-        except failures:
-            continue
-        for frame, values in frames:
-            channels = frame.layout.nb_channels
-            _check(frame.sample_rate, channels)
-            shaped = values.T if frame.format.is_planar else values.reshape(-1, channels)
-            yield to_mono(_floats(shaped)), frame.sample_rate
-
-
-def _joined(frames: _Blocks) -> _Blocks:
-    """Collect frames of one rate, as each may hold only some milliseconds."""
-    waiting: list[np.ndarray] = []
-    held = rate = 0
-    for samples, frame_rate in frames:
-        if waiting and (frame_rate != rate or held >= _BLOCK // 8):
-            yield np.concatenate(waiting), rate
-            waiting, held = [], 0
-        waiting.append(samples)
-        held, rate = held + len(samples), frame_rate
-    if waiting:
-        yield np.concatenate(waiting), rate

@@ -1,4 +1,4 @@
-"""`unisono models`, `voices`, `plugins` and `config`: what is there, and why."""
+"""`unisono models`, `plugins` and `config`: what is there, and why."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 @config_options
 def models(as_json: bool, config_file: str | None, assignments: tuple[str, ...]) -> None:
     """List the models that are served."""
-    catalog = _catalog(config_file, assignments)
+    catalog = read_catalog(config_file, assignments)
     rows = [
         {
             "model": entry.id,
@@ -41,7 +41,7 @@ def models(as_json: bool, config_file: str | None, assignments: tuple[str, ...])
     aliases = {name: entry.id for name, entry in catalog.aliases.items()}
     defaults = {task.value: entry.id for task in Task if (entry := catalog.default(task))}
     if as_json:
-        _print_json({"models": rows, "defaults": defaults, "aliases": aliases})
+        print_json({"models": rows, "defaults": defaults, "aliases": aliases})
         return
     _table(rows, _NOTHING)
     for task, target in defaults.items():
@@ -49,27 +49,6 @@ def models(as_json: bool, config_file: str | None, assignments: tuple[str, ...])
     for target in dict.fromkeys(aliases.values()):
         names = ", ".join(name for name, to in aliases.items() if to == target)
         click.echo(f"\n{target} also answers to: {names}")
-
-
-@click.command()
-@click.argument("model", required=False)
-@json_option
-@config_options
-def voices(
-    model: str | None, as_json: bool, config_file: str | None, assignments: tuple[str, ...]
-) -> None:
-    """List the voices of MODEL, or of the default model."""
-    entry = _catalog(config_file, assignments).resolve(model, Task.SPEECH)
-    rows = [
-        {
-            "voice": voice.name,
-            "languages": list(voice.languages),
-            "gender": voice.gender,
-            "description": voice.description,
-        }
-        for voice in entry.info.voices
-    ]
-    _show(rows, as_json, f"Model {entry.id!r} has no voices of its own.")
 
 
 @click.command()
@@ -90,7 +69,7 @@ def plugins(as_json: bool, config_file: str | None, assignments: tuple[str, ...]
         }
         for status in found.statuses
     ]
-    _show(rows, as_json, "No plugin is installed; try: pip install unisono-espeak")
+    show(rows, as_json, "No plugin is installed; try: pip install unisono-espeak")
 
 
 @click.command()
@@ -106,13 +85,13 @@ def config(as_json: bool, config_file: str | None, assignments: tuple[str, ...])
         for key, value, origin in loaded.rows()
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     click.echo(f"File: {loaded.file or 'none'}\n")
     _table([{**row, "value": json.dumps(row["value"], ensure_ascii=False)} for row in rows], "")
 
 
-def _catalog(config_file: str | None, assignments: Iterable[str]) -> Catalog:
+def read_catalog(config_file: str | None, assignments: Iterable[str]) -> Catalog:
     """Return the models without what it takes to run them."""
     config = Config.load(config_file, overrides(assignments))
     found = PluginManager.discover(
@@ -121,14 +100,19 @@ def _catalog(config_file: str | None, assignments: Iterable[str]) -> Catalog:
     return Catalog(config, found)
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+def show(rows: list[dict[str, Any]], as_json: bool, nothing: str) -> None:
+    """Print rows of the same keys as a table or as JSON.
+
+    :param nothing: what to say when there are none.
+    """
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         _table(rows, nothing)
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 

@@ -55,7 +55,7 @@ def explain(error: Exception) -> str:
 
 
 # What they log about a failed request, a command reports as its own error.
-_RETOLD = ("unisono.pool", "unisono.runner")
+_RETOLD = ("unisono.pool", "unisono.runner", "unisono.voice_index")
 
 
 class _OneLine(logging.Formatter):
