@@ -11,10 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from .catalog import Entry
-from .config import Limits
+from .downloads import pull_missing
+from .engine import Engine
 from .errors import EngineOverloaded, EngineUnavailable, SpeechError
 from .lanes import Lane
 from .runner import EngineRunner, concurrency
+from .sections import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +59,10 @@ class Pool:
     """
 
     limits: Limits
+    voice_bytes: int = 0
+    """Memory for the prepared voices of each model."""
+    auto_pull: bool = False
+    """Whether weights that a model lacks are downloaded before it is loaded."""
     _places: dict[str, _Place] = field(default_factory=dict)
     _lanes: dict[str, Lane] = field(default_factory=dict)
     _making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -93,6 +99,14 @@ class Pool:
     def loaded(self) -> dict[str, int]:
         """Return the ids of the loaded models, each with its number of requests in progress."""
         return {id_: place.users for id_, place in self._places.items() if place.runner}
+
+    def forget_voices(self, engine: type[Engine] | None = None) -> int:
+        """Drop the prepared voices of every model, or of one engine's; return how many."""
+        return sum(
+            place.runner.forget_voices()
+            for place in self._places.values()
+            if place.runner and engine in (None, place.entry.engine)
+        )
 
     async def unload(self, model_id: str) -> bool:
         """Unload a model now if it is loaded and idle; say whether it was."""
@@ -161,9 +175,12 @@ class Pool:
         try:
             if place.leaving is not None:
                 await asyncio.wait([place.leaving])
+            if self.auto_pull:
+                await pull_missing(entry.engine.weights(entry.settings))
             await self._make_room(place)
             lane = self._lane(entry)
-            runner = EngineRunner(entry.engine(entry.info, entry.settings), lane, entry.plugin)
+            engine = entry.engine(entry.info, entry.settings)
+            runner = EngineRunner(engine, lane, entry.plugin, self.voice_bytes)
             began = time.monotonic()
             await runner.load()
             place.runner, place.lane = runner, lane
@@ -265,7 +282,8 @@ def _unloadable(entry: Entry, error: Exception) -> EngineUnavailable:
 
 
 def _again(error: SpeechError, wait: float) -> EngineUnavailable:
-    unavailable = EngineUnavailable(f"{error} (next attempt in {math.ceil(wait)} s)")
+    text = f"{error} (next attempt in {math.ceil(wait)} s)"
+    unavailable = EngineUnavailable(text, code=error.code)
     unavailable.retry_after = math.ceil(wait)
     return unavailable
 

@@ -16,8 +16,9 @@ _COMMANDS = {  # name: module, what the list of commands says
     "serve": ("serve", "Serve everything installed through OpenAI's API."),
     "say": ("say", "Speak a text: to a file, a pipe or the speakers."),
     "transcribe": ("transcribe", "Write down what is said in recordings."),
+    "pull": ("pull", "Download the weights of models."),
     "models": ("listing", "List the models."),
-    "voices": ("listing", "List the voices of a model."),
+    "voices": ("voices", "List the voices of a model; store voices of your own."),
     "plugins": ("listing", "List the plugins, and why one does not work."),
     "config": ("listing", "Show the configuration and where it comes from."),
 }
