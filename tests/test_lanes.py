@@ -34,7 +34,7 @@ def lane() -> Iterator[Lane]:
 def blocked(lane: Lane) -> Iterator[Callable[[], None]]:
     """Keep the lane busy until the test calls what this returns, or ends."""
     release = threading.Event()
-    lane._submit(release.wait)
+    lane.submit(release.wait)
     yield release.set
     release.set()
 

@@ -54,7 +54,7 @@ class Lane:
             else:
                 _call_soon(loop, _settle, done, result, None)
 
-        self._submit(job)
+        self.submit(job)
         try:
             return await done
         except asyncio.CancelledError:
@@ -69,18 +69,18 @@ class Lane:
         Closing this generator sets `cancel`; the iterator is then closed at its next item, on
         the lane's thread, and a job that has not begun never does.
         """
-        mailbox: _Mailbox[T] = _Mailbox(self, cancel)
+        mailbox: Mailbox[T] = Mailbox(self, cancel)
 
         def job() -> None:
             try:
                 if not cancel.cancelled:
                     _pump(start(), mailbox)
             except BaseException as error:
-                mailbox.end(_ordinary(error))
+                mailbox.end(error)
             else:
                 mailbox.end()
 
-        self._submit(job)
+        self.submit(job)
         try:
             while items := await mailbox.take():
                 yield items
@@ -116,7 +116,16 @@ class Lane:
         with self._changed:
             self._changed.notify_all()
 
-    def _submit(self, job: Callable[[], None]) -> None:
+    @property
+    def wanted(self) -> bool:
+        """Whether a job waits for the one that runs."""
+        return bool(self._jobs)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Add a job, which must not raise.
+
+        :raises RuntimeError: if the lane is closed.
+        """
         with self._changed:
             if self._closed:
                 raise RuntimeError(f"Lane {self.name!r} is closed.")
@@ -146,7 +155,7 @@ class Lane:
             del job  # a closure would keep the last request's audio alive until the next one
 
 
-class _Mailbox(Generic[T]):
+class Mailbox(Generic[T]):
     """Items on their way from a lane's thread to one coroutine."""
 
     def __init__(self, lane: Lane, cancel: CancelToken) -> None:
@@ -159,16 +168,29 @@ class _Mailbox(Generic[T]):
         self._ended = False
         self._errors: list[Exception] = []
 
-    def put(self, item: T) -> bool:
-        """Add an item, on the lane's thread; return False when nobody reads any more."""
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody reads any more."""
+        return self._cancel.cancelled
+
+    def add(self, item: T) -> None:
+        """Add an item, on the lane's thread, however far behind the reader is."""
         self._items.append(item)
         self._arm()
+
+    def put(self, item: T) -> bool:
+        """Add an item, on the lane's thread, and wait while the reader is far behind.
+
+        :return: False when nobody reads any more.
+        """
+        self.add(item)
         if len(self._items) >= LEAD:
             self._lane.wait_while(lambda: len(self._items) >= LEAD and not self._cancel.cancelled)
         return not self._cancel.cancelled
 
-    def end(self, *errors: Exception) -> None:
+    def end(self, *causes: BaseException) -> None:
         """Say, on the lane's thread, that no item follows, but perhaps an error."""
+        errors = [_ordinary(cause) for cause in causes]
         if errors and self._cancel.cancelled:
             logger.warning("A stream that nobody reads any more failed.", exc_info=errors[0])
         self._errors.extend(errors)
@@ -215,7 +237,7 @@ class _Mailbox(Generic[T]):
         self._ready.set()
 
 
-def _pump(items: Iterator[T], mailbox: _Mailbox[T]) -> None:
+def _pump(items: Iterator[T], mailbox: Mailbox[T]) -> None:
     try:
         for item in items:
             if not mailbox.put(item):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
@@ -13,9 +13,11 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from . import audio
+from .batching import Batcher
 from .engine import Engine
 from .errors import EngineFailed, SpeechError
 from .lanes import Lane
+from .prepared import PreparedVoices
 from .types import AudioChunk, CancelToken, ModelInfo, Segment, SpeechRequest, TranscriptionRequest
 
 T = TypeVar("T")
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 def concurrency(engine: type[Engine]) -> int:
     """Return how many requests one model of this engine serves at once."""
+    if engine.max_batch_size > 1:
+        return engine.max_batch_size
     methods = (engine.synthesize, engine.transcribe)
     return engine.max_concurrency if any(map(inspect.isasyncgenfunction, methods)) else 1
 
@@ -35,12 +39,16 @@ class EngineRunner:
     `SpeechError` is logged with its traceback and becomes `EngineFailed`.
 
     :param plugin: the name of the plugin that provides the engine, for error messages.
+    :param voice_bytes: memory for prepared voices.
     """
 
-    def __init__(self, engine: Engine, lane: Lane, plugin: str) -> None:
+    def __init__(self, engine: Engine, lane: Lane, plugin: str, voice_bytes: int = 0) -> None:
         self._engine = engine
         self._lane = lane
         self._plugin = plugin
+        self._voices = PreparedVoices(engine, voice_bytes)
+        batched = engine.max_batch_size > 1
+        self._batcher = Batcher(engine, lane, self._voices.apply) if batched else None
         self._turns = asyncio.Semaphore(engine.max_concurrency)
         self.ahead = asyncio.Semaphore(concurrency(type(engine)) + 1)
         """Limits how many requests hold decoded audio: those in work, and the next one."""
@@ -56,12 +64,17 @@ class EngineRunner:
 
     async def unload(self) -> None:
         """Release the model, after the call that runs on its lane."""
+        self.forget_voices()
         await self._call(self._engine.unload)
+
+    def forget_voices(self) -> int:
+        """Drop the prepared voices; return how many there were."""
+        return self._voices.clear()
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[AudioChunk, None]:
         """Stream the speech; chunks that wait for the reader come joined."""
         first: AudioChunk | None = None
-        async with aclosing(self._stream(self._engine.synthesize, request)) as batches:
+        async with aclosing(self._contained(self._speak, request)) as batches:
             async for batch in batches:
                 for chunk in batch:
                     self._check(_fault(chunk, first))
@@ -70,35 +83,54 @@ class EngineRunner:
 
     async def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
         """Stream the segments."""
-        async with aclosing(self._stream(self._engine.transcribe, request)) as batches:
+        async with aclosing(self._contained(self._write, request)) as batches:
             async for batch in batches:
                 for segment in batch:
                     if not isinstance(segment, Segment):
                         self._check(f"yielded {type(segment).__name__}, not a Segment")
                     yield segment
 
-    async def _stream(
-        self, method: Callable[[Any], Any], request: Any
+    async def _contained(
+        self, start: Callable[[Any], AsyncGenerator[list[Any], None]], request: Any
     ) -> AsyncGenerator[list[Any], None]:
         if request.cancel.cancelled:
             return
         # A token of this stream alone: a hook may ask twice for the same request.
         cancel = CancelToken()
-        request = replace(request, cancel=cancel)
         try:
-            if inspect.isasyncgenfunction(method):
-                async with self._turns, aclosing(method(request)) as items:
-                    async for item in items:
-                        yield [item]
-            else:
-                stream = self._lane.stream(lambda: iter(method(request)), cancel)
-                async with aclosing(stream) as batches:
-                    async for batch in batches:
-                        yield batch
+            async with aclosing(start(replace(request, cancel=cancel))) as batches:
+                async for batch in batches:
+                    yield batch
         except Exception as error:
             self._fail(error)
         finally:
             cancel.cancel()
+
+    def _speak(self, request: SpeechRequest) -> AsyncGenerator[list[Any], None]:
+        speak: Callable[..., Any] = self._engine.synthesize
+        if self._batcher is not None:
+            return self._batcher.stream(request, request.cancel)
+        if inspect.isasyncgenfunction(speak):
+            return self._on_loop(speak, request, self._voices.apply_async)
+        return self._lane.stream(lambda: iter(speak(self._voices.apply(request))), request.cancel)
+
+    def _write(self, request: TranscriptionRequest) -> AsyncGenerator[list[Any], None]:
+        write: Callable[..., Any] = self._engine.transcribe
+        if inspect.isasyncgenfunction(write):
+            return self._on_loop(write, request)
+        return self._lane.stream(lambda: iter(write(request)), request.cancel)
+
+    async def _on_loop(
+        self,
+        method: Callable[[Any], AsyncGenerator[Any, None]],
+        request: Any,
+        prepare: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> AsyncGenerator[list[Any], None]:
+        async with self._turns:
+            ready = await prepare(request) if prepare else request
+            async with aclosing(method(ready)) as items:
+                async for item in items:
+                    yield [item]
 
     async def _call(self, method: Callable[[], Any]) -> None:
         try:
