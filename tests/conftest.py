@@ -34,6 +34,7 @@ def _no_configuration_of_the_machine(tmp_path_factory: pytest.TempPathFactory) -
             patch.delenv(name)
         empty = tmp_path_factory.mktemp("empty")
         patch.setenv("XDG_CONFIG_HOME", str(empty))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         patch.chdir(empty)
         yield
 
@@ -177,6 +178,22 @@ def wav() -> Callable[..., bytes]:
         with wave.open(file, "wb") as writer:
             writer.setparams((1, 2, rate, len(tone), "NONE", ""))
             writer.writeframes(tone.tobytes())
+        return file.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def speech_wav() -> Callable[..., bytes]:
+    """Return a function that makes WAV files of chirps: speech_wav(3, seed=1)."""
+
+    def make(seconds: float = 2.0, seed: int = 0, rate: int = 24_000) -> bytes:
+        time_ = np.arange(round(seconds * rate)) / rate
+        sweep = np.sin(2 * np.pi * (150 + 40 * seed + 60 * time_) * time_)
+        file = io.BytesIO()
+        with wave.open(file, "wb") as writer:
+            writer.setparams((1, 2, rate, len(sweep), "NONE", ""))
+            writer.writeframes((12_000 * sweep).astype("<i2").tobytes())
         return file.getvalue()
 
     return make

@@ -29,6 +29,7 @@ CORE = str(Path(importlib.import_module("unisono").__file__ or "").parents[1])
 SLOW = ("--model", "slow", "--set", "models.slow.engine=echo")
 
 ECHO = "from unisono.testing.echo import register_engines\n"
+CLONER = "from unisono.testing.cloner import register_engines\n"
 ODD = '''
 import os
 import click
@@ -153,6 +154,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, plugins in {
         "echo": {"echo": ECHO},
+        "cloner": {"cloner": CLONER},
         "odd": {"loud": ODD},
         "broken": {"broken": BROKEN, "clumsy": CLUMSY},
     }.items():
@@ -183,6 +185,15 @@ def speech(sites: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     return folder / "talk.wav"
 
 
+def test_say_clones_the_voice_of_a_file(sites: dict[str, Path], tmp_path: Path, speech_wav) -> None:
+    unisono = Program(tmp_path, sites["cloner"])
+    (tmp_path / "voice.wav").write_bytes(speech_wav(1))
+    said = unisono("say", "One two.", "--ref-audio", "voice.wav", "--ref-text", "What it says.")
+    assert decode(said.stdout, sample_rate=24_000, max_seconds=9).seconds == pytest.approx(0.5)
+    assert "needs ref_text" in unisono.error("say", "One two.", "--ref-audio", "voice.wav")
+    assert "'none.wav'" in unisono.error("say", "One.", "--ref-audio", "none.wav", status=2)
+
+
 @pytest.mark.parametrize("command", ["--help", "plugins"])
 def test_help_and_plugins_import_nothing_heavy(tmp_path: Path, command: str) -> None:
     slim = "from unisono import Engine, Params, Settings, hookimpl\n"
@@ -206,7 +217,8 @@ def test_help_and_plugins_import_nothing_heavy(tmp_path: Path, command: str) -> 
 def test_commands_of_plugins_are_listed_and_run(odd: Program) -> None:
     listing = odd("--help").stdout.decode()
     names = re.findall(r"^  (\w+)  ", listing.partition("Commands:")[2], re.MULTILINE)
-    assert names == ["serve", "say", "transcribe", "models", "voices", "plugins", "config", "hum"]
+    kernels = ["serve", "say", "transcribe", "pull", "models", "voices", "plugins", "config"]
+    assert names == [*kernels, "hum"]
     assert "Hum a tune." in listing
     assert odd("hum").stdout.decode().strip() == "hmm"
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from unisono import Feature, Kernel
-from unisono.config import Config, ModelConfig
+from unisono.config import Config
+from unisono.sections import ModelConfig
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGURATION = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 SECTIONS = {
     name: Config.model_fields[name].annotation
-    for name in ("server", "limits", "defaults", "plugins")
+    for name in ("server", "limits", "defaults", "plugins", "voices")
 } | {"models.<id>": ModelConfig}
 
 
@@ -28,7 +29,7 @@ def test_the_configuration_page_has_every_key_with_its_meaning(section: str) -> 
     assert documented == declared
 
 
-@pytest.mark.parametrize("section", ["server", "limits", "plugins"])
+@pytest.mark.parametrize("section", ["server", "limits", "plugins", "voices"])
 def test_the_readme_names_every_key_of(section: str) -> None:
     row = re.search(rf"^\| `\[{section}\]` \| (.*) \|$", README, re.M)
     assert row

@@ -12,12 +12,13 @@ import unisono
 ROOT = Path(unisono.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    "errors types languages",
+    "errors voice types languages",
     "engine hookspecs",
-    "audio codecs decoding text fields lanes builtin",
-    "config plugins runner",
-    "catalog pool",
-    "calls speech transcription subtitles transcripts rendering kernel",
+    "audio codecs containers decoding text spellings fields lanes builtin"
+    " weights downloads cache addresses https",
+    "sections config plugins prepared batching runner",
+    "catalog pool store voice_index references remote files",
+    "calls prompts speech transcription subtitles transcripts rendering kernel",
     "api cli testing __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

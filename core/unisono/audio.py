@@ -57,6 +57,24 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     return scaled.astype("<i2")
 
 
+def trim(samples: np.ndarray, sample_rate: int, margin: float = 0.1) -> np.ndarray:
+    """Cut the silence before and after the sound: what is 40 dB below the loudest moment.
+
+    Returns nothing of a recording that is silent throughout (below -60 dBFS).
+
+    :param samples: mono.
+    :param margin: seconds of the silence to leave.
+    """
+    size = max(1, sample_rate // 100)
+    frames = np.abs(samples[: len(samples) // size * size]).reshape(-1, size).max(axis=1)
+    peak = frames.max(initial=0.0)
+    if peak < 1e-3:
+        return samples[:0]
+    loud = np.flatnonzero(frames >= peak / 100)
+    spare = round(margin * sample_rate)
+    return samples[max(0, loud[0] * size - spare) : (loud[-1] + 1) * size + spare]
+
+
 def join(chunks: Sequence[AudioChunk]) -> AudioChunk:
     """Make one chunk of consecutive chunks of one stream.
 

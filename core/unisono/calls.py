@@ -12,6 +12,7 @@ from .catalog import Catalog, Entry
 from .errors import EngineFailed, RequestError, SpeechError, UnsupportedFeature
 from .fields import Fields, parse
 from .languages import primary_subtag
+from .spellings import respelled
 from .types import Feature, Params, Task
 
 F = TypeVar("F", bound=Fields)
@@ -46,6 +47,7 @@ def prepare(
     :param strict: refuse what would be ignored.
     :raises RequestError: naming the field.
     """
+    raw = respelled(raw)
     name = raw.get("model")
     if name is not None and not isinstance(name, str):
         raise RequestError("model: a string is expected.", param="model")
@@ -54,7 +56,10 @@ def prepare(
         raw, fields_type, entry.params_type, elsewhere=catalog.options(task), model=entry.id
     )
     features = entry.info.features
-    given = {key for key in parsed.fields.model_fields_set if getattr(parsed.fields, key)}
+    values = {key: getattr(parsed.fields, key) for key in parsed.fields.model_fields_set}
+    given = {
+        key for key, value in values.items() if value not in ([], "", None) and value is not False
+    }
     for key, feature in needs.items():
         if key in given and feature not in features:
             raise UnsupportedFeature(missing(entry, feature, catalog), param=key)

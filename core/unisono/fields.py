@@ -13,9 +13,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from .errors import RequestError
+from .languages import language_tag
+from .spellings import KWARGS, SPEECH_SPELLINGS
 from .types import Params
 
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -27,7 +36,28 @@ def _voice_id(value: object) -> object:
     """Accept OpenAI's custom voices, `{"id": "voice_1234"}`."""
     if isinstance(value, Mapping) and set(value) == {"id"}:
         return value["id"]
-    return value
+    return _or_none(value)
+
+
+def _or_none(value: object) -> object:
+    """Take an empty string for nothing; clients send it for arguments that were left out."""
+    return None if value == "" else value
+
+
+def _language_tag(value: object) -> object:
+    """Accept English names, and `auto`, as vLLM-Omni's clients send them."""
+    if not isinstance(value, str):
+        return value
+    return None if value.lower() in ("", "auto") else language_tag(value)
+
+
+_Language = Annotated[LanguageTag | None, BeforeValidator(_language_tag)]
+_Text = Annotated[str | None, BeforeValidator(_or_none)]
+_Recording = Annotated[
+    bytes | str | None,
+    BeforeValidator(_or_none),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]}),
+]
 
 
 class Fields(BaseModel):
@@ -53,7 +83,7 @@ class SpeechFields(Fields):
     stream_format: Literal["audio", "sse"] = Field(
         "audio", description="Bytes of audio, or server-sent events that carry them as base64."
     )
-    language: LanguageTag | None = Field(
+    language: _Language = Field(
         None,
         description="Extension. BCP 47 tag of the text, for example `en-US`.",
     )
@@ -63,6 +93,23 @@ class SpeechFields(Fields):
         le=48000,
         description="Extension. Hertz of the audio; wav and pcm have 24000 unless told otherwise.",
     )
+    seed: int | None = Field(
+        None,
+        ge=0,
+        lt=2**63,
+        description="Extension. Start of the random numbers, for the same speech again.",
+    )
+    ref_audio: _Recording = Field(
+        None,
+        description="Extension. Recording of the voice to clone: an audio file as base64, as a "
+        "data: URL, or as an uploaded part of a form; https:// and file:// if the server allows.",
+    )
+    ref_text: _Text = Field(
+        None, description="Extension. What is said in ref_audio, word for word."
+    )
+    ref_language: _Language = Field(
+        None, description="Extension. BCP 47 tag of what is said in ref_audio."
+    )
     word_timestamps: bool = Field(
         False, description="Extension. Send when each word sounds; needs stream_format `sse`."
     )
@@ -71,7 +118,7 @@ class SpeechFields(Fields):
 class TranscriptionFields(Fields):
     """The fields of POST /v1/audio/transcriptions that do not depend on the model."""
 
-    language: LanguageTag | None = Field(
+    language: _Language = Field(
         None,
         description="Language of the speech, as ISO 639-1 or BCP 47.",
     )
@@ -94,11 +141,21 @@ class TranscriptionFields(Fields):
     )
 
 
-_FUTURE = ["consent", "file", "kwargs", "ref_audio", "ref_text", "seed", "turns", "voices"]
-RESERVED = frozenset({*SpeechFields.model_fields, *TranscriptionFields.model_fields, *_FUTURE})
+NEEDLESS = frozenset({"stream"})
+"""What other servers' clients ask of speech, and always get here."""
+_FURTHER = ["consent", "file", KWARGS, "turns", "voices", *NEEDLESS]
+RESERVED = frozenset(
+    {
+        *SpeechFields.model_fields,
+        *TranscriptionFields.model_fields,
+        *SPEECH_SPELLINGS,
+        *_FURTHER,
+    }
+)
 """Names that an engine's Params must not use: the kernel has them, or will."""
 
 F = TypeVar("F", bound=Fields)
+V = TypeVar("V", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -135,6 +192,8 @@ def parse(
             fields[name] = value
         elif name in params_type.model_fields:
             params[name] = value
+        elif name in NEEDLESS:
+            continue
         elif name in elsewhere:
             raise RequestError(
                 f"Model {model!r} has no option {name!r}. Models that have it: "
@@ -144,7 +203,7 @@ def parse(
             )
         else:
             ignored.append(name)
-    return Parsed(_validate(fields_type, fields), _validate(params_type, params), tuple(ignored))
+    return Parsed(validate(fields_type, fields), validate(params_type, params), tuple(ignored))
 
 
 def from_form(pairs: Iterable[tuple[str, str]], *types: type[BaseModel]) -> dict[str, Any]:
@@ -184,7 +243,11 @@ def _list_fields(type_: type[BaseModel]) -> Iterable[str]:
                 yield name
 
 
-def _validate(type_: type[Any], values: dict[str, Any]) -> Any:
+def validate(type_: type[V], values: Mapping[str, Any]) -> V:
+    """Return the validated values.
+
+    :raises RequestError: naming the first field that is wrong.
+    """
     try:
         return type_.model_validate(values)
     except ValidationError as error:

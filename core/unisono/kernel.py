@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,17 @@ from typing import Any, BinaryIO
 
 from .catalog import Catalog
 from .config import Config
+from .engine import Engine
 from .errors import ConfigError, RequestError, SpeechError
+from .files import FileVoices
 from .plugins import PluginManager
 from .pool import Pool
+from .prompts import VoiceResolver
+from .references import InlineVoices, StoredVoices
+from .remote import UrlVoices
 from .rendering import Rendered, render
 from .speech import SpeechCall, SpeechStream, open_speech, prepare_speech
+from .store import StoredVoice, VoiceStore
 from .transcription import (
     TranscriptionCall,
     TranscriptStream,
@@ -23,7 +30,7 @@ from .transcription import (
     prepare_transcription,
 )
 from .transcripts import Transcript
-from .types import AudioChunk
+from .types import AudioChunk, Task
 
 _ABOUT_BYTES = frozenset({"response_format", "sample_rate", "stream_format"})
 
@@ -44,13 +51,23 @@ class Kernel:
         self.config = config
         self.plugins = plugins
         self.catalog = Catalog(config, plugins)
-        self.pool = Pool(config.limits)
-        self._check_preload()
+        self.pool = Pool(config.limits, config.voices.cache_bytes, config.auto_pull)
+        self._check_names()
         # Apart, so that a long upload holds up nobody's speech.
         workers = min(8, os.cpu_count() or 1)
         self._encoders = ThreadPoolExecutor(workers, thread_name_prefix="unisono-encoder")
         self._decoders = ThreadPoolExecutor(workers, thread_name_prefix="unisono-decoder")
         self._resolvers = ThreadPoolExecutor(16, thread_name_prefix="unisono-voices")
+        self.store = VoiceStore.configured(config.voices)
+        plugins.add_own(
+            StoredVoices(self.store),
+            InlineVoices(config.voices),
+            UrlVoices(config.voices),
+            FileVoices(config.voices),
+        )
+        self._voices = VoiceResolver(
+            config.voices, self.catalog, plugins, self.store, self._resolvers, self._write_down
+        )
 
     @classmethod
     def from_config(
@@ -87,6 +104,7 @@ class Kernel:
         await self.pool.close()
         for executor in (self._encoders, self._decoders, self._resolvers):
             executor.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
 
     async def preload(self) -> None:
         """Load the models of `server.preload`.
@@ -97,12 +115,20 @@ class Kernel:
             async with self.pool.lease(self.catalog.get(name)):
                 pass
 
-    def _check_preload(self) -> None:
-        for name in self.config.server.preload:
-            try:
+    def _check_names(self) -> None:
+        where = "server.preload"
+        try:
+            for name in self.config.server.preload:
                 self.catalog.get(name)
-            except SpeechError as error:
-                raise ConfigError(f"server.preload: {error}") from error
+            where, writer = "voices.transcribe_with", self.config.voices.transcribe_with
+            if writer is not None:
+                self.catalog.resolve(writer, Task.TRANSCRIPTION)
+        except SpeechError as error:
+            raise ConfigError(f"{where}: {error}") from error
+
+    async def _write_down(self, recording: AudioChunk) -> str:
+        transcript = await self.transcribe(recording, model=self.config.voices.transcribe_with)
+        return " ".join(segment.text.strip() for segment in transcript.segments)
 
     def prepare_speech(self, raw: Mapping[str, Any]) -> SpeechCall:
         """Validate the fields of a speech request, as POST /v1/audio/speech takes them.
@@ -116,7 +142,7 @@ class Kernel:
 
         :raises SpeechError: whatever went wrong before it.
         """
-        return await open_speech(call, self.pool, self.plugins, self._resolvers)
+        return await open_speech(call, self.pool, self.plugins, self._voices)
 
     def render(self, stream: SpeechStream) -> AsyncGenerator[Rendered, None]:
         """Encode speech in the format and at the rate that its request asks for.
@@ -141,6 +167,18 @@ class Kernel:
         async with aclosing(stream):
             async for chunk in stream:
                 yield chunk
+
+    async def stored_voices(self) -> list[StoredVoice]:
+        """Return the voices of the store, by name."""
+        return await asyncio.to_thread(self.store.list)
+
+    def forget_voices(self, engine: type[Engine] | None = None) -> int:
+        """Drop what was decoded and computed of voices' recordings; it is made again when needed.
+
+        :param engine: only what models of this engine computed; and all decoded recordings.
+        :return: how many things were dropped.
+        """
+        return self._voices.clear() + self.pool.forget_voices(engine)
 
     def prepare_transcription(
         self, raw: Mapping[str, Any], *, translate: bool = False

@@ -23,6 +23,9 @@ cmn chinese, fil tagalog, jv javanese, nb norwegian
 """
 _NAME_OF = dict(entry.strip().split(" ", 1) for entry in _NAMES.split(","))
 
+# Of several tags the first is the usual one.
+_TAG_OF = {name: tag for tag, name in reversed(_NAME_OF.items())}
+
 
 def primary_subtag(tag: str) -> str:
     """Return the language of a BCP 47 tag in lower case: "zh" for "zh-Hant-TW".
@@ -35,3 +38,8 @@ def primary_subtag(tag: str) -> str:
 def language_name(tag: str) -> str:
     """Return the English name in lower case, "english" for "en-GB"; an unknown tag as it is."""
     return _NAME_OF.get(primary_subtag(tag), tag)
+
+
+def language_tag(language: str) -> str:
+    """Return the tag for an English name, "en" for "English"; anything else as it is."""
+    return _TAG_OF.get(language.lower(), language)

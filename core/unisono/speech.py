@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from . import codecs
@@ -16,10 +14,11 @@ from .audio import Stretcher
 from .calls import Call, contained, prepare
 from .catalog import Catalog
 from .config import Config
-from .errors import EngineFailed, PromptError, RequestError, UnsupportedFeature
+from .errors import EngineFailed, RequestError
 from .fields import SpeechFields
 from .plugins import PluginManager
 from .pool import Pool
+from .prompts import VoiceResolver
 from .runner import EngineRunner
 from .types import (
     AudioChunk,
@@ -28,14 +27,16 @@ from .types import (
     SpeechRequest,
     Task,
     Turn,
-    VoicePrompt,
-    VoiceReference,
     Word,
 )
+from .voice import VoicePrompt
 
-NEEDS = {"word_timestamps": Feature.WORD_TIMESTAMPS}
-HINTS = {"instructions": Feature.INSTRUCTIONS}
-_LISTED_VOICES = 30
+NEEDS = {"word_timestamps": Feature.WORD_TIMESTAMPS, "seed": Feature.SEED}
+HINTS = {
+    "instructions": Feature.INSTRUCTIONS,
+    "ref_text": Feature.VOICE_CLONING,
+    "ref_language": Feature.VOICE_CLONING,
+}
 
 SpeechCall = Call[SpeechFields]
 
@@ -63,6 +64,8 @@ def prepare_speech(raw: Mapping[str, Any], catalog: Catalog, config: Config) -> 
         )
     if not texts.is_speakable(text):
         raise RequestError("input: there is nothing to speak.", param="input", code="empty_input")
+    if call.fields.ref_audio is not None and call.fields.voice:
+        call = replace(call, ignored=(*call.ignored, "voice"))
     rate = call.fields.sample_rate
     if rate is not None:  # what the format cannot carry is refused before the engine is asked
         codecs.output_rate(call.fields.response_format, rate, rate)
@@ -78,6 +81,8 @@ class SpeechStream:
 
     call: SpeechCall
     first: AudioChunk
+    heard: str | None
+    """Transcript of the voice's recording, if the kernel made it."""
     _rest: AsyncGenerator[AudioChunk, None]
     _started: bool = False
 
@@ -106,16 +111,15 @@ class SpeechStream:
 
 
 async def open_speech(
-    call: SpeechCall, pool: Pool, plugins: PluginManager, executor: Executor
+    call: SpeechCall, pool: Pool, plugins: PluginManager, voices: VoiceResolver
 ) -> SpeechStream:
     """Start the engine and wait for its first chunk, so that an error is not yet a broken answer.
 
-    :param executor: threads for plugins that resolve voices.
     :raises SpeechError: whatever is wrong with the voice, the model or the engine.
     """
     pool.check(call.entry)
-    prompt = await _resolve_voice(call, plugins, executor)
-    rest = _speak(call, prompt, pool, plugins)
+    voice = await voices.resolve(call)
+    rest = _speak(call, voice.prompt, pool, plugins)
     try:
         first = await anext(rest, None)
     except BaseException:
@@ -123,41 +127,7 @@ async def open_speech(
         raise
     if first is None:
         raise RequestError("input: there is nothing to speak.", param="input", code="empty_input")
-    return SpeechStream(call, first, rest)
-
-
-async def _resolve_voice(
-    call: SpeechCall, plugins: PluginManager, executor: Executor
-) -> VoicePrompt:
-    info = call.entry.info
-    hook = plugins.hook.resolve_voice_prompt
-    reference = VoiceReference(name=call.fields.voice, language=call.fields.language)
-    with contained(call.entry):
-        if len(hook.get_hookimpls()) == 1:  # the kernel's own, which does not block
-            prompt: VoicePrompt | None = hook(reference=reference, model=info)
-        else:
-            resolving = partial(hook, reference=reference, model=info)
-            prompt = await asyncio.get_running_loop().run_in_executor(executor, resolving)
-    if prompt is None:
-        given = (call.fields.voice or "")[:99]
-        names = [voice.name for voice in info.voices]
-        listed = ", ".join(names[:_LISTED_VOICES])
-        more = len(names) - _LISTED_VOICES
-        rest = f" and {more} more (GET /v1/audio/voices)" if more > 0 else ""
-        raise PromptError(
-            f"Model {info.id!r} has no voice {given!r}. Its voices: {listed}{rest}.",
-            param="voice",
-        )
-    if prompt.audio is not None and Feature.VOICE_CLONING not in info.features:
-        raise UnsupportedFeature(
-            f"Model {info.id!r} has no voice cloning; choose one of its own voices.", param="voice"
-        )
-    text_missing = prompt.audio is not None and not prompt.text
-    if text_missing and Feature.PROMPT_TEXT_REQUIRED in info.features:
-        raise PromptError(
-            f"Model {info.id!r} needs the transcript of a voice's recording.", param="voice"
-        )
-    return prompt
+    return SpeechStream(call, first, voice.heard, rest)
 
 
 async def _speak(
@@ -172,6 +142,7 @@ async def _speak(
         instructions=(fields.instructions if Feature.INSTRUCTIONS in info.features else None),
         speed=1.0 if stretched else fields.speed,
         word_timestamps=fields.word_timestamps,
+        seed=fields.seed,
     )
     with contained(call.entry):
         async with pool.lease(call.entry) as runner:

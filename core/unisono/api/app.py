@@ -13,13 +13,15 @@ from starlette.middleware.cors import CORSMiddleware
 from .. import __version__, codecs
 from ..errors import SpeechError
 from ..kernel import Kernel
+from .engines import engine_router, speech_engines
 from .errors import add_error_handlers
 from .health import Readiness, health_router
 from .middleware import ApiKeys, BodyLimit, RequestIds
 from .models import models_router
 from .schemas import document
-from .speech import speech_route
+from .speech import HEARD, IGNORED, MODEL, speech_route
 from .transcriptions import transcriptions_router
+from .voices import voices_router
 
 RETRY_SECONDS = 2.0
 """Pause before another attempt to load the models that readiness waits for."""
@@ -56,6 +58,10 @@ def create_app(kernel: Kernel) -> FastAPI:
     app.router.routes.insert(0, speech_route(kernel))
     app.include_router(transcriptions_router(kernel))
     app.include_router(models_router(kernel))
+    app.include_router(voices_router(kernel))
+    for engine in speech_engines(kernel):
+        app.router.routes.append(speech_route(kernel, engine))
+        app.include_router(engine_router(kernel, engine))
     app.include_router(health_router(kernel, readiness))
     kernel.plugins.hook.register_routes(app=app, kernel=kernel)
     document(app, kernel)
@@ -74,7 +80,7 @@ def create_app(kernel: Kernel) -> FastAPI:
             allow_origins=config.server.cors_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "x-unisono-ignored", "x-unisono-model", "retry-after"],
+            expose_headers=["x-request-id", "retry-after", IGNORED, MODEL, HEARD],
         )
     return app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,8 @@ from ..errors import RequestError, UploadTooLarge
 
 MAX_TEXT_PART = 8 * 2**20
 """Bytes of one text field of a form."""
+_LONG = 2**18
+"""Bytes of JSON that take a millisecond."""
 MAX_FIELDS = 500
 """Fields of a body, of either kind."""
 
@@ -25,14 +28,34 @@ class Form:
 
     pairs: list[tuple[str, str]]
     """Text fields, in order."""
-    file: BinaryIO
-    """The upload; large ones are a file on disk without a name, so nothing can be left behind."""
+    uploads: list[tuple[str, BinaryIO]]
+    """Large ones are files on disk without a name, so nothing can be left behind. Their names and
+    Content-Types are dropped, for they lie: the content is judged.
+    """
+
+    def only_upload(self) -> BinaryIO:
+        """Return the part called `file`, or else the only upload there is.
+
+        :raises RequestError: if there is none, or no telling which.
+        """
+        named = [file for name, file in self.uploads if name in ("file", "file[]")]
+        if not named and len(self.uploads) == 1:
+            named = [self.uploads[0][1]]
+        if len(named) != 1:
+            parts = {name for name, _ in (*self.pairs, *self.uploads)}
+            raise RequestError(
+                "file: one uploaded file is expected, a part with a filename "
+                "(curl -F file=@speech.wav). The request has: "
+                f"{(', '.join(sorted(parts)) or 'nothing')[:200]}.",
+                param="file",
+            )
+        return named[0]
 
 
 async def read_json(request: Request, limit: int) -> dict[str, Any]:
     """Return the body, a JSON object, whatever its Content-Type says.
 
-    :param limit: most bytes of it; while it is parsed, every other request waits.
+    :param limit: most bytes of it.
     :raises RequestError: if it is not one.
     :raises UploadTooLarge: if it is larger.
     """
@@ -42,7 +65,8 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
         if len(body) > limit:
             raise UploadTooLarge(f"A JSON body of this request may have {limit} bytes at most.")
     try:
-        value = json.loads(body)
+        long = len(body) > _LONG  # nobody else should wait while it is parsed
+        value = await asyncio.to_thread(json.loads, body) if long else json.loads(body)
     except (ValueError, RecursionError) as error:
         reason = str(error) if body else "the body is empty"
         raise RequestError(f"The body is not valid JSON: {reason}.", code="invalid_json") from error
@@ -53,20 +77,23 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     return value
 
 
+def is_form(request: Request) -> bool:
+    """Whether the body says that it is multipart."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[Form]:
-    """Read a multipart body with one upload; the upload is closed when the context ends.
+async def read_form(request: Request, *, wanted: str) -> AsyncIterator[Form]:
+    """Read a multipart body; its uploads are closed when the context ends.
 
-    The upload's name and Content-Type are ignored, for they lie: its content is judged. It is
-    the part called `file`, or else the only upload there is.
-
-    :raises RequestError: if the body is not multipart or brings no upload.
+    :param wanted: the part that a body which is no form lacks, for the error.
+    :raises RequestError: if the body is not multipart.
     """
-    content_type = request.headers.get("content-type", "")
-    if not content_type.lower().startswith("multipart/form-data"):
+    if not is_form(request):
+        content_type = request.headers.get("content-type") or "nothing"
         raise RequestError(
-            f"Send multipart/form-data with a part `file`, not {content_type or 'nothing'!r}.",
-            param="file",
+            f"Send multipart/form-data with a part `{wanted}`, not {content_type!r}.",
+            param=wanted,
             code="invalid_content_type",
         )
     try:
@@ -76,18 +103,12 @@ async def read_form(request: Request) -> AsyncIterator[Form]:
         raise RequestError("The form's charset cannot be decoded.") from error
     try:
         parts = form.multi_items()
-        uploads = [(name, part) for name, part in parts if isinstance(part, UploadFile)]
-        named = [part for name, part in uploads if name in ("file", "file[]")]
-        if not named and len(uploads) == 1:
-            named = [uploads[0][1]]
-        if len(named) != 1:
-            names = ", ".join(sorted({name for name, _ in parts})) or "nothing"
-            raise RequestError(
-                "file: one uploaded file is expected, a part with a filename "
-                f"(curl -F file=@speech.wav). The request has: {names[:200]}.",
-                param="file",
-            )
-        pairs = [(name, part) for name, part in parts if isinstance(part, str)]
-        yield Form(pairs, named[0].file)
+        uploads = [(name, part.file) for name, part in parts if isinstance(part, UploadFile)]
+        yield Form([(name, part) for name, part in parts if isinstance(part, str)], uploads)
     finally:
         await form.close()
+
+
+async def read_upload(file: BinaryIO, limit: int) -> bytes:
+    """Return an upload, or, of one that is larger, one byte more than the limit."""
+    return await asyncio.to_thread(file.read, limit + 1)

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 _PRESENTABLE = re.compile(r"[\x21-\x7e]{1,200}")
-_ALWAYS_PUBLIC = ("/health", "/ready", "/openapi.json", "/docs")
+_ALWAYS_PUBLIC = ("/health", "/ready", "/openapi.json", "/docs", "/v1/cluster/auth")
 _DISCOVERY = ("/v1/models", "/v1/audio/models", "/v1/audio/voices", "/v1/engines")
 
 
@@ -77,7 +77,7 @@ class ApiKeys:
     def __init__(self, app: ASGIApp, keys: Sequence[str], public_discovery: bool) -> None:
         self.app = app
         self._keys = [key.encode() for key in keys]
-        self._public = public_paths(public_discovery)
+        self._public_discovery = public_discovery
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -85,7 +85,7 @@ class ApiKeys:
             await self.app(scope, receive, send)
             return
         message = "This server wants an API key: send `Authorization: Bearer <key>`."
-        if within(scope["path"], _DISCOVERY):
+        if _is_discovery(scope["path"]):
             message += " The operator can open discovery with server.public_discovery = true."
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 3000, "reason": "API key wanted"})
@@ -98,7 +98,7 @@ class ApiKeys:
         method = scope.get("method")
         if method == "OPTIONS":  # what a browser asks before it may send the key
             return True
-        if method in ("GET", "HEAD") and within(scope["path"], self._public):
+        if method in ("GET", "HEAD") and is_public(scope["path"], self._public_discovery):
             return True
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         given = token.strip().encode("latin-1")  # the bytes as they came
@@ -148,14 +148,19 @@ class BodyLimit:
         )
 
 
-def public_paths(discovery: bool) -> tuple[str, ...]:
-    """Return what GET answers without a key, each with all that lies below it.
+def is_public(path: str, discovery: bool) -> bool:
+    """Whether GET on a path is answered without a key.
 
-    :param discovery: whether models, voices and engines are among it.
+    :param discovery: whether the lists of models, voices and engines are.
     """
-    return _ALWAYS_PUBLIC + (_DISCOVERY if discovery else ())
+    return _within(path, _ALWAYS_PUBLIC) or (discovery and _is_discovery(path))
 
 
-def within(path: str, prefixes: Sequence[str]) -> bool:
+def _is_discovery(path: str) -> bool:
+    # Below the list of voices are people's recordings.
+    return _within(path, _DISCOVERY) and not path.startswith("/v1/audio/voices/")
+
+
+def _within(path: str, prefixes: Sequence[str]) -> bool:
     """Whether a path is one of some paths, or lies below one."""
     return any(path == prefix or path.startswith(prefix + "/") for prefix in prefixes)

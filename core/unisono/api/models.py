@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,12 @@ from pydantic import BaseModel
 from ..catalog import Entry
 from ..errors import RequestError
 from ..kernel import Kernel
-from ..types import Task, Voice
+from ..store import StoredVoice
+from ..types import Feature, Task
+from ..voice import Voice
+from .voices import described
+
+ABILITIES = {Task.SPEECH: "text2audio", Task.TRANSCRIPTION: "audio2text"}
 
 
 def models_router(kernel: Kernel) -> APIRouter:
@@ -30,6 +36,9 @@ def models_router(kernel: Kernel) -> APIRouter:
             "owned_by": entry.plugin,
             "engine": info.engine,
             "task": info.task.value,
+            # What Xinference's client asks before it talks to a model.
+            "model_type": "audio",
+            "model_ability": [ABILITIES[info.task]],
             "features": sorted(feature.value for feature in info.features),
             "languages": list(info.languages),
             "sample_rate": info.sample_rate,
@@ -54,6 +63,14 @@ def models_router(kernel: Kernel) -> APIRouter:
         return model(catalog.get(model_id), model_id)
 
     @router.get(
+        "/v1/cluster/auth",
+        operation_id="wantsKeys",
+        summary="Say whether a key is wanted, as Xinference's client asks first",
+    )
+    async def wants_keys() -> dict[str, bool]:
+        return {"auth": bool(kernel.config.server.api_keys)}
+
+    @router.get(
         "/v1/audio/models",
         operation_id="listSpeechModels",
         summary="List the models that speak, as Open WebUI asks for them",
@@ -70,7 +87,7 @@ def models_router(kernel: Kernel) -> APIRouter:
         after: str | None = Query(None, description="Only those after the voice of this id."),
         legacy: bool = Query(False, description="Bare names, as Kokoro-FastAPI once sent them."),
     ) -> dict[str, Any]:
-        voices = _voices(kernel, model)
+        voices = _voices(kernel, model, await kernel.stored_voices())
         if after is not None:
             ids = [voice["id"] for voice in voices]
             if after not in ids:
@@ -108,7 +125,9 @@ def models_router(kernel: Kernel) -> APIRouter:
     return router
 
 
-def _voices(kernel: Kernel, name: str | None) -> list[dict[str, Any]]:
+def _voices(
+    kernel: Kernel, name: str | None, stored: Sequence[StoredVoice]
+) -> list[dict[str, Any]]:
     """Return each voice once, with the models that have it; the default model's come first."""
     catalog = kernel.catalog
     if name is not None:
@@ -122,6 +141,11 @@ def _voices(kernel: Kernel, name: str | None) -> list[dict[str, Any]]:
         for voice in entry.info.voices:
             known = found.setdefault(voice.name, _voice(voice))
             known["models"].append(entry.id)
+    for each in stored:
+        needed = Feature.VOICE_CLONING if each.digest else Feature.VOICE_DESIGN
+        able = [entry.id for entry in entries if needed in entry.info.features]
+        if able:
+            found.setdefault(each.name, {**described(each), "models": able})
     return list(found.values())
 
 

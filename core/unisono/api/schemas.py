@@ -17,7 +17,9 @@ from ..engine import Engine
 from ..fields import Fields, SpeechFields, TranscriptionFields
 from ..kernel import Kernel
 from ..types import Task
-from .middleware import public_paths, within
+from .engines import speech_engines
+from .middleware import is_public
+from .voices import VoiceFields
 
 REF = "#/components/schemas/{model}"
 _ERRORS = {
@@ -62,8 +64,17 @@ def document(app: FastAPI, kernel: Kernel) -> None:
 
 
 def _complete(schema: dict[str, Any], kernel: Kernel) -> dict[str, Any]:
-    speak: dict[str, Any] = {"operationId": "createSpeech", "summary": "Speak a text"}
-    schema["paths"] = {"/v1/audio/speech": {"post": {**speak, "responses": {}}}, **schema["paths"]}
+    speaking: dict[str, dict[str, Any]] = {
+        "/v1/audio/speech": {"operationId": "createSpeech", "summary": "Speak a text"}
+    }
+    for engine in speech_engines(kernel):
+        speaking[f"/v1/{engine}/audio/speech"] = {
+            "operationId": f"{engine}_createSpeech",
+            "summary": f"Speak a text with a model of engine {engine}",
+            "tags": [engine],
+        }
+    speak = {path: {"post": {**what, "responses": {}}} for path, what in speaking.items()}
+    schema["paths"] = {**speak, **schema["paths"]}
     _secure(schema, kernel)
     components: dict[str, Any] = schema.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own shape is never sent
@@ -76,12 +87,26 @@ def _complete(schema: dict[str, Any], kernel: Kernel) -> dict[str, Any]:
             for status, description in _ERRORS.items():
                 operation["responses"][status] = {"description": description, "content": error}
 
-    speak = schema["paths"]["/v1/audio/speech"]["post"]
-    body = _body(kernel, Task.SPEECH, SpeechFields, components)
-    speak["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    content = {kind.media_type: {"schema": _BINARY} for kind in FORMATS.values()}
-    content["text/event-stream"] = {"schema": {"type": "string"}}
-    speak["responses"]["200"] = {"description": "The audio, or events of it.", "content": content}
+    everyone = _body(kernel, Task.SPEECH, SpeechFields, components)
+    for path in speaking:
+        engine = path.split("/")[2]
+        ref = REF.format(model=_title(engine, Task.SPEECH))
+        body = everyone if path == "/v1/audio/speech" else {"$ref": ref}
+        operation = schema["paths"][path]["post"]
+        # A form brings the recording of a voice as a file.
+        content: dict[str, Any] = {"application/json": {"schema": body}}
+        content["multipart/form-data"] = {"schema": body}
+        operation["requestBody"] = {"required": True, "content": content}
+        content = {kind.media_type: {"schema": _BINARY} for kind in FORMATS.values()}
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+        operation["responses"]["200"] = {
+            "description": "The audio, or events of it.",
+            "content": content,
+        }
+        store = schema["paths"].get(f"/v1/{engine}/voices/register")
+        if store:
+            store["post"]["requestBody"] = _voice_body(components)
+    schema["paths"]["/v1/audio/voices"]["post"]["requestBody"] = _voice_body(components)
 
     body = _body(kernel, Task.TRANSCRIPTION, TranscriptionFields, components)
     text = {"schema": {"type": "string"}}
@@ -97,6 +122,17 @@ def _complete(schema: dict[str, Any], kernel: Kernel) -> dict[str, Any]:
     return schema
 
 
+def _voice_body(components: dict[str, Any]) -> dict[str, Any]:
+    title = "VoiceRequest"
+    if title not in components:
+        body = dict(_hoisted(VoiceFields, "", components))
+        sample = {**_BINARY, "description": "Recording of the voice, in any common form."}
+        body["properties"] = {**body["properties"], "audio_sample": sample}
+        components[title] = {**body, "title": title}
+    ref = {"$ref": REF.format(model=title)}
+    return {"required": True, "content": {"multipart/form-data": {"schema": ref}}}
+
+
 def _secure(schema: dict[str, Any], kernel: Kernel) -> None:
     """Say which operations want a key, so that the page at /docs can ask for it."""
     server = kernel.config.server
@@ -105,9 +141,8 @@ def _secure(schema: dict[str, Any], kernel: Kernel) -> None:
     schemes = {"ApiKey": {"type": "http", "scheme": "bearer"}}
     schema.setdefault("components", {})["securitySchemes"] = schemes
     schema["security"] = [{"ApiKey": []}]
-    public = public_paths(server.public_discovery)
     for path, operations in schema["paths"].items():
-        if "get" in operations and within(path, public):
+        if "get" in operations and is_public(path, server.public_discovery):
             operations["get"]["security"] = []
 
 
@@ -122,7 +157,7 @@ def _body(
         by_engine.setdefault(entry.engine, []).append(name)
     mapping: dict[str, str] = {}
     for engine, models in by_engine.items():
-        title = f"{engine.name.title().replace('_', '')}{task.value.title()}Request"
+        title = _title(engine.name, task)
         components[title] = _engine_body(engine, models, title, fields, components)
         mapping |= dict.fromkeys(models, REF.format(model=title))
     refs = [{"$ref": ref} for ref in dict.fromkeys(mapping.values())]
@@ -131,6 +166,10 @@ def _body(
         components[title] = _engine_body(Engine, [], title, fields, components)
         return {"$ref": REF.format(model=title)}
     return {"oneOf": refs, "discriminator": {"propertyName": "model", "mapping": mapping}}
+
+
+def _title(engine: str, task: Task) -> str:
+    return f"{engine.title().replace('_', '')}{task.value.title()}Request"
 
 
 def _engine_body(

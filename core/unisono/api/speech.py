@@ -9,36 +9,52 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from .. import codecs
-from ..errors import RequestError
+from ..errors import RequestError, UnknownVoice, VoiceNotFound
+from ..fields import SpeechFields, from_form
 from ..kernel import Kernel
 from ..rendering import Rendered
 from ..speech import SpeechCall
-from ..types import Word
-from .bodies import read_json
+from ..spellings import SPEECH_SPELLINGS
+from ..types import Task, Word
+from .bodies import is_form, read_form, read_json, read_upload
 from .streaming import EVENT_STREAM, Answer, Parts, event
 
 IGNORED = "x-unisono-ignored"
 MODEL = "x-unisono-model"
+HEARD = "x-unisono-ref-text"
+"""Transcript of the voice's recording, if the kernel made it; UTF-8, percent-encoded."""
 MAX_OTHER_FIELDS = 4 * 2**20
-"""Bytes of a body beside the text."""
+"""Bytes of a body beside the text and a recording."""
 
 
-def speech_route(kernel: Kernel) -> Route:
-    """Return the route that speaks; `schemas` documents it."""
+def speech_route(kernel: Kernel, engine: str | None = None) -> Route:
+    """Return the route that speaks; `schemas` documents it.
+
+    :param engine: only its models; without a name for one, its first.
+    """
     # With the first request, and not at the start: an idle server is spared 22 MB and 0.2 s. Beside
     # the request, for its engine has to be loaded too.
     warming = cache(lambda: asyncio.ensure_future(asyncio.to_thread(codecs.warm_up)))
-    # JSON may spell one character in twelve bytes, as two escaped surrogates.
-    limit = 12 * kernel.config.limits.text_chars + MAX_OTHER_FIELDS
+    # JSON may spell one character in twelve bytes, as two escaped surrogates; base64 needs four
+    # bytes for three.
+    limit = 12 * kernel.config.limits.text_chars + kernel.config.voices.max_bytes * 4 // 3
+    limit += MAX_OTHER_FIELDS
 
     async def create_speech(request: Request) -> Response:
-        call = kernel.prepare_speech(await read_json(request, limit))
+        if is_form(request):
+            raw = await _read_form(request, kernel, engine)
+        else:
+            raw = await read_json(request, limit)
+            if engine is not None:
+                raw["model"] = kernel.catalog.of_engine(engine, raw.get("model")).id
+        call = kernel.prepare_speech(raw)
         sse = call.fields.stream_format == "sse"
         if call.fields.word_timestamps and not sse:
             raise RequestError(
@@ -49,17 +65,44 @@ def speech_route(kernel: Kernel) -> Route:
 
         async def open_parts() -> Parts:
             warming()
-            rendered = kernel.render(await kernel.open_speech(call))
+            try:
+                stream = await kernel.open_speech(call)
+            except UnknownVoice as error:  # what the clients of each route expect
+                raise VoiceNotFound(str(error), param="voice") if engine else error from None
+            if stream.heard is not None:
+                answer.headers[HEARD] = quote(stream.heard[:2000], safe=" ,.?!'")
+            rendered = kernel.render(stream)
             return _events(rendered, call) if sse else _bytes(rendered)
 
         media_type = codecs.FORMATS[call.fields.response_format].media_type
-        return Answer(
+        answer = Answer(
             open_parts,
             media_type=EVENT_STREAM if sse else media_type,
             headers=disclosure(call),
         )
+        return answer
 
-    return Route("/v1/audio/speech", create_speech, methods=["POST"])
+    prefix = f"/v1/{engine}" if engine else "/v1"
+    return Route(f"{prefix}/audio/speech", create_speech, methods=["POST"])
+
+
+async def _read_form(request: Request, kernel: Kernel, engine: str | None) -> dict[str, Any]:
+    """Read the fields as a form brings them; the recording is an upload, under any of its names."""
+    async with read_form(request, wanted="ref_audio") as form:
+        # The model comes first: it decides which of its fields are lists.
+        model = dict(form.pairs).get("model") or None
+        if engine is not None:
+            entry = kernel.catalog.of_engine(engine, model)
+        else:
+            entry = kernel.catalog.resolve(model, Task.SPEECH)
+        raw = from_form(form.pairs, SpeechFields, entry.params_type)
+        for name, file in form.uploads:
+            recording = SPEECH_SPELLINGS.get(name, name) == "ref_audio"
+            limit = kernel.config.voices.max_bytes
+            raw[name] = await read_upload(file, limit) if recording else "an upload"
+        if engine is not None:
+            raw["model"] = entry.id
+        return raw
 
 
 def disclosure(call: Any) -> dict[str, str]:
@@ -67,8 +110,12 @@ def disclosure(call: Any) -> dict[str, str]:
     headers = {MODEL: call.entry.id}
     if call.ignored:
         headers[IGNORED] = ", ".join(name[:60] for name in call.ignored[:20])
-    # The names are the client's: nothing of them may end a header line.
-    return {name: re.sub(r"[^\x20-\x7e]", "?", value) for name, value in headers.items()}
+    return {name: presentable(value) for name, value in headers.items()}
+
+
+def presentable(value: str) -> str:
+    """Return what a header can hold: nothing that a client sent may end a header line."""
+    return re.sub(r"[^\x20-\x7e]", "?", value)
 
 
 async def _bytes(rendered: AsyncIterator[Rendered]) -> Parts:

@@ -35,7 +35,8 @@ def transcriptions_router(kernel: Kernel) -> APIRouter:
     async def answer(request: Request, translate: bool) -> Response:
         files = AsyncExitStack()
         try:
-            form = await files.enter_async_context(read_form(request))
+            form = await files.enter_async_context(read_form(request, wanted="file"))
+            upload = form.only_upload()
             # The model comes first: it decides which of its fields are lists.
             model = dict(form.pairs).get("model") or None
             entry = kernel.catalog.resolve(model, Task.TRANSCRIPTION)
@@ -47,7 +48,7 @@ def transcriptions_router(kernel: Kernel) -> APIRouter:
 
         async def open_parts() -> Parts:
             async with files:
-                stream = await kernel.open_transcription(call, form.file)
+                stream = await kernel.open_transcription(call, upload)
             return _events(stream) if call.fields.stream else _whole(stream)
 
         media_type = MEDIA_TYPES[call.fields.response_format]

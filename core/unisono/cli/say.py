@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import AbstractContextManager, aclosing
 from io import BufferedRandom
@@ -75,6 +76,8 @@ def say(
         "response_format": format_ or _format_of(output),
         **given(flags),
     }
+    if "ref_audio" in raw:
+        raw["ref_audio"] = _recording(raw["ref_audio"])
     call = kernel.prepare_speech(raw)
     if call.ignored:
         warn(f"Without effect for this model: {', '.join(call.ignored)}")
@@ -93,7 +96,10 @@ async def _speak(
 ) -> None:
     frames = 0
     with target as writer:
-        rendered = kernel.render(await kernel.open_speech(call))
+        stream = await kernel.open_speech(call)
+        if stream.heard is not None:
+            warn(f"The recording was understood as: {stream.heard}")
+        rendered = kernel.render(stream)
         async with aclosing(rendered):
             async for part in rendered:
                 writer.write(part.data)
@@ -101,6 +107,16 @@ async def _speak(
                 frames = part.frames
         if frames and isinstance(writer, BufferedRandom):  # a file: its beginning can be mended
             outputs.state_length(writer, call.fields.response_format, frames)
+
+
+def _recording(value: str) -> bytes | str:
+    """Read the file that --ref-audio names; a URL is left to the kernel."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", value) and not Path(value).exists():
+        return value
+    try:
+        return Path(value).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"--ref-audio: {value!r}: {error.strerror}.") from error
 
 
 def _read_stdin() -> str:
