@@ -51,6 +51,8 @@ def respelled(
     """
     request: dict[str, Any] = {}
     came_as: dict[str, str] = {}
+    if spellings.keys().isdisjoint(raw) and KWARGS not in raw:
+        return dict(raw)
     for name, value in (*raw.items(), *_unpacked(raw.get(KWARGS)).items()):
         if value is None or name == KWARGS:
             continue
