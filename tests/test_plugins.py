@@ -248,14 +248,26 @@ def implementations(plugins: PluginManager) -> dict[str, int]:
     return {hook.name: len(hook.get_hookimpls()) for hook in hooks if hook.get_hookimpls()}
 
 
-@pytest.mark.parametrize("field", sorted(RESERVED))
-def test_options_must_not_collide_with_fields_of_the_api(field: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "field"), [(task, field) for task in Task for field in sorted(RESERVED[task])]
+)
+def test_options_must_not_collide_with_fields_of_the_api(task: Task, field: str) -> None:
     params = type(
         "MadeParams",
         (Params,),
         {"__annotations__": {field: str}, field: Field("x", description="Something.")},
     )
-    assert f"MadeParams.{field} collides" in refused(Plugin(make_engine(params_type=params)))
+    method = "synthesize" if task is Task.SPEECH else "transcribe"
+    engine = make_engine(params_type=params, **{method: lambda self, request: iter(())})
+    assert f"MadeParams.{field} collides" in refused(Plugin(engine))
+
+
+def test_an_option_may_have_the_name_of_a_field_of_the_other_task() -> None:
+    class Sampling(Params):
+        temperature: float = Field(0.9, description="Sampling temperature.")
+
+    engine = make_engine(params_type=Sampling, synthesize=lambda self, request: iter(()))
+    PluginManager().add(Plugin(engine), "sampling")
 
 
 def test_options_need_a_default_and_a_description() -> None:

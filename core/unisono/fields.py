@@ -25,7 +25,7 @@ from pydantic import (
 from .errors import RequestError
 from .languages import language_tag
 from .spellings import KWARGS, SPEECH_SPELLINGS
-from .types import Params
+from .types import Params, Task
 
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 TranscriptFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
@@ -143,16 +143,12 @@ class TranscriptionFields(Fields):
 
 NEEDLESS = frozenset({"stream"})
 """What other servers' clients ask of speech, and always get here."""
-_FURTHER = ["consent", "file", KWARGS, "turns", "voices", *NEEDLESS]
-RESERVED = frozenset(
-    {
-        *SpeechFields.model_fields,
-        *TranscriptionFields.model_fields,
-        *SPEECH_SPELLINGS,
-        *_FURTHER,
-    }
-)
-"""Names that an engine's Params must not use: the kernel has them, or will."""
+_FUTURE = frozenset({"consent", "turns", "voices"})
+RESERVED: Mapping[Task, frozenset[str]] = {
+    Task.SPEECH: _FUTURE.union(SpeechFields.model_fields, SPEECH_SPELLINGS, NEEDLESS, {KWARGS}),
+    Task.TRANSCRIPTION: _FUTURE.union(TranscriptionFields.model_fields, {"file", KWARGS}),
+}
+"""Names that the Params of an engine for a task must not use: the kernel has them, or will."""
 
 F = TypeVar("F", bound=Fields)
 V = TypeVar("V", bound=BaseModel)

@@ -17,7 +17,7 @@ from .engine import Engine, Settings
 from .errors import ConfigError, PluginError
 from .fields import RESERVED
 from .sections import ModelConfig
-from .types import Params
+from .types import Params, Task
 
 logger = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "unisono"
@@ -180,8 +180,9 @@ class PluginManager(pluggy.PluginManager):
                 "one, or name it in plugins.disabled."
             )
         _check_types(engine)
+        reserved = frozenset().union(*(RESERVED[task] for task in _tasks(engine)))
         for field, declared in engine.params_type.model_fields.items():
-            if field in RESERVED:
+            if field in reserved:
                 raise PluginError(
                     f"{engine.params_type.__name__}.{field} collides with a field of the API; "
                     "give it another name."
@@ -196,6 +197,16 @@ class PluginManager(pluggy.PluginManager):
                     f"{engine.settings_type.__name__}.{field} collides with a key that every "
                     "model's table has; give it another name."
                 )
+
+
+def _tasks(engine: type[Engine]) -> set[Task]:
+    """Return what an engine does; all that engines do for one that does not say so yet."""
+    methods = {
+        Task.SPEECH: (engine.synthesize is not Engine.synthesize)
+        or (engine.open_batch is not Engine.open_batch),
+        Task.TRANSCRIPTION: engine.transcribe is not Engine.transcribe,
+    }
+    return {task for task, has in methods.items() if has} or set(Task)
 
 
 def _check_types(engine: type[Engine]) -> None:
