@@ -18,6 +18,8 @@ from .types import CancelToken
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
+JOIN_SECONDS = 2.0
+"""Longest wait for a thread that should have nothing left to do."""
 LEAD = 16
 """Items that a stream may be ahead of its reader while nobody else waits for the lane."""
 
@@ -101,6 +103,14 @@ class Lane:
             self._thread.join(timeout)
             return not self._thread.is_alive()
         return True
+
+    async def finish(self) -> None:
+        """Close, and wait for the thread, unless an engine keeps it: at the interpreter's end,
+        libraries hang or abort over a thread that is just ending.
+        """
+        self.close()
+        if not await asyncio.to_thread(self.join, JOIN_SECONDS):
+            logger.warning("Thread %r did not end in %g s.", self.name, JOIN_SECONDS)
 
     def wait_while(self, full: Callable[[], bool]) -> None:
         """Block the job on this lane while `full()`, unless another job waits for its turn.

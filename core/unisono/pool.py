@@ -129,7 +129,7 @@ class Pool:
             if stuck:
                 logger.warning("%d models did not unload in %g s.", len(stuck), CLOSE_SECONDS)
         for lane in self._lanes.values():
-            lane.close()
+            await lane.finish()
         self._lanes.clear()
 
     async def _close(self, place: _Place) -> None:
@@ -265,6 +265,8 @@ class Pool:
             logger.warning("Model %r did not unload cleanly: %s", place.entry.id, error)
         finally:
             self._release(place, lane)
+            if lane is not None and place.entry.engine.lane is None:
+                await lane.finish()
             place.leaving = None
         logger.info("Unloaded %r.", place.entry.id)
 
