@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from unisono.builtin import OPENAI_VOICES
+from unisono.builtin import DEFAULT_NAMES
 from unisono.testing.echo import expected
 
 SPEECH = "/v1/audio/speech"
@@ -61,7 +61,7 @@ def test_pcm_is_what_the_engine_made(http: httpx.Client) -> None:
     np.testing.assert_allclose(samples_of(answer), expected(TEXT), atol=1e-4)
 
 
-@pytest.mark.parametrize("voice", [*sorted(OPENAI_VOICES), "near", "far", {"id": "near"}])
+@pytest.mark.parametrize("voice", [*sorted(DEFAULT_NAMES), "near", "far", {"id": "near"}])
 def test_openais_voices_and_the_models_own_are_known(http: httpx.Client, voice: object) -> None:
     assert http.post(SPEECH, json=pcm(voice=voice)).status_code == 200
 

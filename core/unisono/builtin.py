@@ -37,6 +37,8 @@ OPENAI_VOICES = frozenset(
     ]
 )
 """The voice names of OpenAI's API. Clients send them to every server (pipecat refuses others)."""
+DEFAULT_NAMES = OPENAI_VOICES | {"default"}
+"""What stands for a model's default voice; clients that have no name to send, send `default`."""
 
 
 @hookimpl(trylast=True)
@@ -55,14 +57,14 @@ def transcribe(
 
 @hookimpl(trylast=True)
 def resolve_voice_prompt(reference: VoiceReference, model: ModelInfo) -> VoicePrompt | None:
-    """Resolve the model's own voices; no name, or a name of OpenAI's, means the default voice."""
+    """Resolve the model's own voices; no name, or one of DEFAULT_NAMES, means the default."""
     if reference.audio is not None:
         return None
     name = reference.name
     if name is not None:
         if any(voice.name == name for voice in model.voices):
             return VoicePrompt(preset=name)
-        if name not in OPENAI_VOICES:
+        if name not in DEFAULT_NAMES:
             return None
     return VoicePrompt(preset=_default_voice(model, reference.language))
 

@@ -11,7 +11,7 @@ import binascii
 import re
 from urllib.parse import unquote_to_bytes
 
-from .builtin import OPENAI_VOICES
+from .builtin import DEFAULT_NAMES
 from .errors import PromptError, UploadTooLarge
 from .fields import SpeechFields
 from .hookspecs import hookimpl
@@ -89,7 +89,7 @@ class StoredVoices:
         if reference.audio is not None or name in own:
             return None
         voice = self._store.get(name) if name else None
-        if voice is None and (name is None or name in OPENAI_VOICES):
+        if voice is None and (name is None or name in DEFAULT_NAMES):
             if model.default_voice is None or model.default_voice in own:
                 return None
             voice = self._store.get(model.default_voice)
