@@ -122,6 +122,14 @@ class Engine:
         """
         return ()
 
+    def problems(self) -> Iterable[str]:
+        """Say what would keep the model from working, and what to do about it; load nothing.
+
+        For `unisono doctor`, on a thread that may block: an upstream server that does not answer,
+        a path that does not exist. Weights of a hub are looked for by the kernel.
+        """
+        return ()
+
     def load(self) -> None:
         """Bring the model into memory. Called once before the first request.
 
