@@ -440,7 +440,7 @@ async def test_a_voice_is_prepared_once_however_it_is_sent(cloning, speech_wav, 
         assert len(prepared) == 2
         await hear(kernel, ref_audio=speech_wav(seed=1), ref_text="Another transcript.")
         assert len(prepared) == 3
-        assert kernel.forget_voices() == 5  # three prepared, two decoded
+        assert await kernel.forget_voices() == 5  # three prepared, two decoded
         await hear(kernel, ref_audio=speech_wav(), ref_text=TEXT)
         assert len(prepared) == 4
         assert await kernel.pool.unload("cloner")

@@ -30,6 +30,7 @@ from unisono import (
     Turn,
 )
 from unisono.lanes import LEAD, Lane
+from unisono.runner import ThreadRunner
 from unisono.testing import echo
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,7 @@ def run() -> Iterator[Callable[[type[Engine]], EngineRunner]]:
 
     def make(engine: type[Engine]) -> EngineRunner:
         lanes.append(Lane(engine.__name__))
-        return EngineRunner(engine(INFO, Settings()), lanes[-1], "some-plugin")
+        return ThreadRunner(engine(INFO, Settings()), lanes[-1], "some-plugin")
 
     yield make
     for lane in lanes:

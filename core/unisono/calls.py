@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .catalog import Catalog, Entry
+from .catalog import Catalog
+from .entries import Entry
 from .errors import EngineFailed, RequestError, SpeechError, UnsupportedFeature
 from .fields import Fields, parse
 from .languages import primary_subtag

@@ -5,17 +5,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-from pydantic import ValidationError
 
 from .config import Config
-from .engine import Engine, Settings
+from .entries import Entry, configured, presets
 from .errors import ConfigError, ModelNotFound, RequestError
 from .plugins import PluginManager
-from .sections import ModelConfig
-from .types import ModelInfo, Params, Task
-from .voice import Voice
+from .types import Task
 
 logger = logging.getLogger(__name__)
 
@@ -32,28 +27,6 @@ OPENAI_MODELS: Mapping[str, Task] = {
 """OpenAI's own model names, which fall back to the defaults. Dated ones (`…-2025-12-15`) too."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One model that can be loaded."""
-
-    info: ModelInfo
-    engine: type[Engine]
-    plugin: str
-    settings: Settings
-    keep_alive: float
-    """Seconds that the model stays loaded when idle."""
-
-    @property
-    def id(self) -> str:
-        """The name that clients use."""
-        return self.info.id
-
-    @property
-    def params_type(self) -> type[Params]:
-        """The model's per-request options."""
-        return self.engine.params_type
-
-
 class Catalog:
     """All models of the configuration and of the installed engines' presets.
 
@@ -66,9 +39,9 @@ class Catalog:
     def __init__(self, config: Config, plugins: PluginManager) -> None:
         self._entries: dict[str, Entry] = {}
         for model_id, table in config.models.items():
-            self._entries[model_id] = _configured(model_id, table, config, plugins)
+            self._entries[model_id] = configured(model_id, table, config, plugins)
         for engine, plugin in plugins.engines.values():
-            for entry in _presets(engine, plugin, config):
+            for entry in presets(engine, plugin, config, plugins):
                 kept = self._entries.setdefault(entry.id, entry)
                 if kept is not entry and entry.id not in config.models:
                     logger.warning(
@@ -189,70 +162,6 @@ class Catalog:
             if name.startswith(f"{known}-20"):
                 return self._entries.get(known) or self.aliases.get(known)
         return None
-
-
-def _configured(model_id: str, table: ModelConfig, config: Config, plugins: PluginManager) -> Entry:
-    if table.engine not in plugins.engines:
-        failed = [s for s in plugins.statuses if s.state.startswith("failed")]
-        why = "".join(f" Plugin {s.name!r} {s.state}." for s in failed)
-        raise ConfigError(
-            f"models.{model_id}.engine: no installed plugin has an engine {table.engine!r}. "
-            f"Engines: {', '.join(plugins.engines) or 'none'}.{why}"
-        )
-    engine, plugin = plugins.engines[table.engine]
-    keep_alive = config.limits.keep_alive if table.keep_alive is None else table.keep_alive
-    try:
-        preset = engine.presets().get(model_id)
-        values = {**(preset.model_dump() if preset else {}), **table.settings}
-        settings = engine.settings_type.model_validate(values)
-        entry = _entry(model_id, engine, plugin, settings, keep_alive)
-        if table.default_voice is not None:
-            info = replace(entry.info, default_voice=table.default_voice)
-            entry = replace(entry, info=info)
-        return entry
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(["models", model_id, *map(str, first["loc"])])
-        raise ConfigError(
-            f"{key}: {first['msg']} (a setting of engine {engine.name!r})."
-        ) from error
-    except Exception as error:
-        raise ConfigError(
-            f"models.{model_id}: engine {engine.name!r} cannot describe it: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
-def _presets(engine: type[Engine], plugin: str, config: Config) -> Iterable[Entry]:
-    # Foreign code again: an engine that cannot say what it is must not stop the others.
-    try:
-        presets = dict(engine.presets())
-    except Exception as error:
-        logger.warning("The presets of engine %r are left out.", engine.name, exc_info=error)
-        return
-    for model_id, settings in presets.items():
-        try:
-            yield _entry(model_id, engine, plugin, settings, config.limits.keep_alive)
-        except Exception as error:
-            logger.warning(
-                "Model %r of engine %r is left out.", model_id, engine.name, exc_info=error
-            )
-
-
-def _entry(
-    model_id: str, engine: type[Engine], plugin: str, settings: Settings, keep_alive: float
-) -> Entry:
-    info = replace(engine.describe(settings), id=model_id, engine=engine.name)
-    if not all(isinstance(voice, Voice) for voice in info.voices):
-        raise TypeError("ModelInfo.voices holds something that is no Voice")
-    if isinstance(info.languages, str):
-        raise TypeError("ModelInfo.languages is a string; it must be a tuple of them")
-    method = "transcribe"
-    if info.task is Task.SPEECH:
-        method = "open_batch" if engine.max_batch_size > 1 else "synthesize"
-    if getattr(engine, method) is getattr(Engine, method):
-        raise TypeError(f"{engine.__name__} does {info.task.value} and lacks {method!r}")
-    return Entry(info, engine, plugin, settings, keep_alive)
 
 
 def _ids(entries: Iterable[Entry]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -78,6 +79,11 @@ class Engine:
 
     lane: ClassVar[str | None] = None
     """Engines that name the same lane share one worker thread. None gives each model its own."""
+
+    runner: ClassVar[Literal["thread", "process"]] = "thread"
+    """Where its models run unless the operator says otherwise. "process" for a library that holds
+    the interpreter for long, or may take the process down with it.
+    """
 
     max_concurrency: ClassVar[int] = 4
     """Requests that an `async def` engine serves at once. A `def` engine serves one."""
@@ -179,3 +185,11 @@ class Engine:
         :raises RequestError: if the request is wrong in a way that only the model can tell.
         """
         raise NotImplementedError
+
+
+def concurrency(engine: type[Engine]) -> int:
+    """Return how many requests one model of this engine serves at once."""
+    if engine.max_batch_size > 1:
+        return engine.max_batch_size
+    methods = (engine.synthesize, engine.transcribe)
+    return engine.max_concurrency if any(map(inspect.isasyncgenfunction, methods)) else 1

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO
 
 from .catalog import Catalog
 from .config import Config
-from .engine import Engine
 from .errors import ConfigError, RequestError, SpeechError
 from .files import FileVoices
 from .plugins import PluginManager
@@ -172,13 +171,13 @@ class Kernel:
         """Return the voices of the store, by name."""
         return await asyncio.to_thread(self.store.list)
 
-    def forget_voices(self, engine: type[Engine] | None = None) -> int:
+    async def forget_voices(self, engine: str | None = None) -> int:
         """Drop what was decoded and computed of voices' recordings; it is made again when needed.
 
         :param engine: only what models of this engine computed; and all decoded recordings.
         :return: how many things were dropped.
         """
-        return self._voices.clear() + self.pool.forget_voices(engine)
+        return self._voices.clear() + await self.pool.forget_voices(engine)
 
     def prepare_transcription(
         self, raw: Mapping[str, Any], *, translate: bool = False

@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from .catalog import Entry
 from .downloads import pull_missing
-from .engine import Engine
+from .entries import Entry
 from .errors import EngineOverloaded, EngineUnavailable, SpeechError
-from .lanes import Lane
-from .runner import EngineRunner, concurrency
+from .launch import Launcher
+from .runner import EngineRunner
 from .sections import Limits
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ class _Place:
     """Requests that it serves at once."""
     users: int = 0
     runner: EngineRunner | None = None
-    lane: Lane | None = None
     loading: asyncio.Task[EngineRunner] | None = None
     leaving: asyncio.Task[None] | None = None
     holds_memory: bool = False
@@ -64,10 +62,12 @@ class Pool:
     auto_pull: bool = False
     """Whether weights that a model lacks are downloaded before it is loaded."""
     _places: dict[str, _Place] = field(default_factory=dict)
-    _lanes: dict[str, Lane] = field(default_factory=dict)
     _making_room: asyncio.Lock = field(default_factory=asyncio.Lock)
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
     _users: int = 0
+
+    def __post_init__(self) -> None:
+        self._launcher = Launcher(self.voice_bytes)
 
     @asynccontextmanager
     async def lease(self, entry: Entry) -> AsyncIterator[EngineRunner]:
@@ -79,7 +79,7 @@ class Pool:
         self.check(entry)
         place = self._places.get(entry.id)
         if place is None:
-            place = self._places[entry.id] = _Place(entry, concurrency(entry.engine))
+            place = self._places[entry.id] = _Place(entry, entry.concurrency)
         began = time.monotonic()
         place.users += 1
         self._users += 1
@@ -100,13 +100,14 @@ class Pool:
         """Return the ids of the loaded models, each with its number of requests in progress."""
         return {id_: place.users for id_, place in self._places.items() if place.runner}
 
-    def forget_voices(self, engine: type[Engine] | None = None) -> int:
+    async def forget_voices(self, engine: str | None = None) -> int:
         """Drop the prepared voices of every model, or of one engine's; return how many."""
-        return sum(
-            place.runner.forget_voices()
+        runners = [
+            place.runner
             for place in self._places.values()
-            if place.runner and engine in (None, place.entry.engine)
-        )
+            if place.runner and engine in (None, place.entry.info.engine)
+        ]
+        return sum([await runner.forget_voices() for runner in runners])
 
     async def unload(self, model_id: str) -> bool:
         """Unload a model now if it is loaded and idle; say whether it was."""
@@ -128,9 +129,7 @@ class Pool:
                 task.cancel()
             if stuck:
                 logger.warning("%d models did not unload in %g s.", len(stuck), CLOSE_SECONDS)
-        for lane in self._lanes.values():
-            await lane.finish()
-        self._lanes.clear()
+        await self._launcher.close()
 
     async def _close(self, place: _Place) -> None:
         if place.timer is not None:
@@ -171,24 +170,22 @@ class Pool:
 
     async def _load(self, place: _Place) -> EngineRunner:
         entry = place.entry
-        lane = None
         try:
             if place.leaving is not None:
                 await asyncio.wait([place.leaving])
             if self.auto_pull:
                 await pull_missing(entry.engine.weights(entry.settings))
             await self._make_room(place)
-            lane = self._lane(entry)
-            engine = entry.engine(entry.info, entry.settings)
-            runner = EngineRunner(engine, lane, entry.plugin, self.voice_bytes)
+            runner = self._launcher.launch(entry)
             began = time.monotonic()
             await runner.load()
-            place.runner, place.lane = runner, lane
+            place.runner = runner
             logger.info("Loaded %r in %.2f s.", entry.id, time.monotonic() - began)
             place.error, place.retry_in = None, FIRST_RETRY
             return runner
         except Exception as error:
-            self._release(place, lane)
+            await self._launcher.retire(entry)
+            self._release(place)
             failure = error if isinstance(error, EngineUnavailable) else _unloadable(entry, error)
             place.error = failure
             place.retry_at = time.monotonic() + place.retry_in
@@ -228,12 +225,6 @@ class Pool:
             self._freed.clear()
             await self._freed.wait()
 
-    def _lane(self, entry: Entry) -> Lane:
-        name = entry.engine.lane
-        if name is None:
-            return Lane(entry.id)
-        return self._lanes.setdefault(name, Lane(name))
-
     def _idle(self, place: _Place) -> None:
         self._freed.set()
         if place.runner is None or math.isinf(place.entry.keep_alive):
@@ -254,32 +245,31 @@ class Pool:
 
     def _dismiss(self, place: _Place) -> None:
         """Begin to unload. At once, before the task runs: no request may find this runner now."""
-        runner, lane, place.runner, place.lane = place.runner, place.lane, None, None
+        runner, place.runner = place.runner, None
         if runner is not None:
-            place.leaving = asyncio.create_task(self._unload(place, runner, lane))
+            place.leaving = asyncio.create_task(self._unload(place, runner))
 
-    async def _unload(self, place: _Place, runner: EngineRunner, lane: Lane | None) -> None:
+    async def _unload(self, place: _Place, runner: EngineRunner) -> None:
         try:
             await runner.unload()
         except SpeechError as error:
             logger.warning("Model %r did not unload cleanly: %s", place.entry.id, error)
         finally:
-            self._release(place, lane)
-            if lane is not None and place.entry.engine.lane is None:
-                await lane.finish()
+            await self._launcher.retire(place.entry)
+            self._release(place)
             place.leaving = None
         logger.info("Unloaded %r.", place.entry.id)
 
-    def _release(self, place: _Place, lane: Lane | None) -> None:
-        if lane is not None and place.entry.engine.lane is None:
-            lane.close()
+    def _release(self, place: _Place) -> None:
         place.holds_memory = False
         self._freed.set()
 
 
 def _unloadable(entry: Entry, error: Exception) -> EngineUnavailable:
     logger.error("Model %r could not be loaded.", entry.id, exc_info=error)
-    reason = type(error.__cause__ or error).__name__
+    # What happened in another process has no cause here.
+    known = isinstance(error, SpeechError) and error.__cause__ is None
+    reason = str(error) if known else type(error.__cause__ or error).__name__
     return EngineUnavailable(f"Model {entry.id!r} could not be loaded ({reason}); see the log.")
 
 

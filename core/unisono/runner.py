@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy as np
 
 from . import audio
 from .batching import Batcher
-from .engine import Engine
+from .engine import Engine, concurrency
 from .errors import EngineFailed, SpeechError
 from .lanes import Lane
 from .prepared import PreparedVoices
@@ -24,19 +25,47 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def concurrency(engine: type[Engine]) -> int:
-    """Return how many requests one model of this engine serves at once."""
-    if engine.max_batch_size > 1:
-        return engine.max_batch_size
-    methods = (engine.synthesize, engine.transcribe)
-    return engine.max_concurrency if any(map(inspect.isasyncgenfunction, methods)) else 1
+class EngineRunner(ABC):
+    """One loaded model, wherever it runs. All methods are called on the event loop.
+
+    Whatever an engine raises that is not a `SpeechError` is logged with its traceback and becomes
+    `EngineFailed`.
+    """
+
+    ahead: asyncio.Semaphore
+    """Limits how many requests hold decoded audio: those in work, and the next one."""
+
+    @property
+    @abstractmethod
+    def model(self) -> ModelInfo:
+        """What the model is and can do."""
+
+    @abstractmethod
+    async def load(self) -> None:
+        """Bring the model into memory.
+
+        :raises EngineUnavailable: if that is not possible now.
+        """
+
+    @abstractmethod
+    async def unload(self) -> None:
+        """Release the model. Nothing runs any more, and nothing will."""
+
+    @abstractmethod
+    async def forget_voices(self) -> int:
+        """Drop the prepared voices; return how many there were."""
+
+    @abstractmethod
+    def synthesize(self, request: SpeechRequest) -> AsyncGenerator[AudioChunk, None]:
+        """Stream the speech; chunks that wait for the reader come joined."""
+
+    @abstractmethod
+    def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
+        """Stream the segments."""
 
 
-class EngineRunner:
+class ThreadRunner(EngineRunner):
     """A model in this process: its engine, and the lane on which its `def` methods run.
-
-    All methods are called on the event loop. Whatever an engine raises that is not a
-    `SpeechError` is logged with its traceback and becomes `EngineFailed`.
 
     :param plugin: the name of the plugin that provides the engine, for error messages.
     :param voice_bytes: memory for prepared voices.
@@ -51,28 +80,27 @@ class EngineRunner:
         self._batcher = Batcher(engine, lane, self._voices.apply) if batched else None
         self._turns = asyncio.Semaphore(engine.max_concurrency)
         self.ahead = asyncio.Semaphore(concurrency(type(engine)) + 1)
-        """Limits how many requests hold decoded audio: those in work, and the next one."""
 
     @property
     def model(self) -> ModelInfo:
-        """What the model is and can do."""
+        """As the engine has it."""
         return self._engine.model
 
     async def load(self) -> None:
-        """Bring the model into memory."""
+        """Call the engine's `load`."""
         await self._call(self._engine.load)
 
     async def unload(self) -> None:
-        """Release the model, after the call that runs on its lane."""
-        self.forget_voices()
+        """Call the engine's `unload`, after the call that runs on its lane."""
+        self._voices.clear()
         await self._call(self._engine.unload)
 
-    def forget_voices(self) -> int:
+    async def forget_voices(self) -> int:
         """Drop the prepared voices; return how many there were."""
         return self._voices.clear()
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[AudioChunk, None]:
-        """Stream the speech; chunks that wait for the reader come joined."""
+        """Stream what the engine says, on its lane, in its batch or on the event loop."""
         first: AudioChunk | None = None
         async with aclosing(self._contained(self._speak, request)) as batches:
             async for batch in batches:
@@ -82,7 +110,7 @@ class EngineRunner:
                 yield audio.join(batch)
 
     async def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
-        """Stream the segments."""
+        """Stream what the engine writes, on its lane or on the event loop."""
         async with aclosing(self._contained(self._write, request)) as batches:
             async for batch in batches:
                 for segment in batch:

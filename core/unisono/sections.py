@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -146,8 +154,33 @@ class ModelConfig(BaseModel):
     default_voice: str | None = Field(
         None, description="Voice for requests that name none, or one of OpenAI's; it may be stored."
     )
+    runner: Literal["thread", "process"] | None = Field(
+        None,
+        description="Where it runs: on a thread of the server, or in a process of its own; without "
+        "it, as the engine prefers.",
+    )
+    python: Path | None = Field(
+        None,
+        description="Interpreter of the process, of another virtualenv say; without it the "
+        "server's own.",
+    )
+    replicas: int = Field(1, ge=1, le=64, description="How many processes share the requests.")
+    env: dict[str, str | list[str]] = Field(
+        {},
+        description="Environment variables of the processes; a list has one value for each.",
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
         """The engine's own keys, not yet validated."""
         return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        isolated = {"python", "replicas", "env"} & self.model_fields_set
+        if self.runner == "thread" and isolated:
+            raise ValueError(f'{min(isolated)} is for runner = "process"')
+        for name, value in self.env.items():
+            if isinstance(value, list) and len(value) != self.replicas:
+                raise ValueError(f"env.{name} needs a value for each of {self.replicas} replicas")
+        return self

@@ -55,7 +55,7 @@ def engine_router(kernel: Kernel, engine: str) -> APIRouter:
             "all", description="Accepted as it is sent; recordings share one cache."
         ),
     ) -> dict[str, Any]:
-        cleared = kernel.forget_voices(kernel.plugins.engines[engine][0])
+        cleared = await kernel.forget_voices(engine)
         return {
             "message": f"The cache is empty ({cache_type}).",
             "cache_type": cache_type,

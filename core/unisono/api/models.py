@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from ..catalog import Entry
+from ..entries import Entry
 from ..errors import RequestError
 from ..kernel import Kernel
 from ..store import StoredVoice

@@ -1,0 +1,122 @@
+"""What a server and its worker processes say to each other, and how it is written.
+
+Messages are MessagePack (msgpack.org) arrays, `[kind, id, …]`, one after the other on a pipe; the
+library finds where each ends. No pickles: the two sides may run different versions of Python, of
+numpy and of pydantic.
+
+To the worker: hello, load, speak, write, samples, cancel, pause, resume, forget, ping.
+From the worker: hello, chunk, segment, end, error, value, log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from pydantic import BaseModel, TypeAdapter
+
+from . import errors
+from .errors import EngineFailed, SpeechError
+from .types import (
+    AudioChunk,
+    CancelToken,
+    ModelInfo,
+    Segment,
+    SpeechRequest,
+    TranscriptionRequest,
+    Turn,
+    Word,
+)
+from .voice import VoicePrompt
+
+PROTOCOL = 1
+"""Raised when a message changes its meaning; the two sides must agree."""
+BLOCK = 1 << 20
+"""Bytes of a recording in one message; longer ones come in several, so that nobody stalls."""
+
+_ARRAY, _VALUE = 1, 2
+_VALUES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (AudioChunk, Segment, SpeechRequest, TranscriptionRequest, Turn, VoicePrompt, Word)
+}
+_ERRORS: dict[str, type[SpeechError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, SpeechError)
+}
+_INFO = TypeAdapter(ModelInfo)
+
+
+def pack(*message: Any) -> bytes:
+    """Write one message."""
+    packed: bytes = msgpack.packb(message, default=_known)
+    return packed
+
+
+def reader() -> msgpack.Unpacker:
+    """Return what takes bytes (`feed`) and yields the messages that are complete."""
+    # What comes is from our own child or parent; the limits of the library guard against others.
+    return msgpack.Unpacker(use_list=False, ext_hook=_extended, max_buffer_size=2**31 - 1)
+
+
+def pack_info(info: ModelInfo) -> Any:
+    """Write a ModelInfo, which holds sets and enumerations, as plain values."""
+    return _INFO.dump_python(info, mode="json")
+
+
+def unpack_info(value: Any) -> ModelInfo:
+    """Read what `pack_info` wrote."""
+    return _INFO.validate_python(value)
+
+
+def pack_error(error: Exception) -> tuple[Any, ...]:
+    """Write an error as the class, the message and what a client is told besides."""
+    if not isinstance(error, SpeechError):
+        error = EngineFailed(f"{type(error).__name__} in a worker process; see the log.")
+    name = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _ERRORS)
+    return name, str(error), error.param, error.code, error.retry_after
+
+
+def unpack_error(
+    name: str, message: str, param: str | None, code: str, retry_after: int | None
+) -> SpeechError:
+    """Read what `pack_error` wrote."""
+    kind = _ERRORS.get(name, EngineFailed)
+    error = kind.__new__(kind)
+    SpeechError.__init__(error, message, param=param, code=code)
+    error.retry_after = retry_after
+    return error
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        shape = msgpack.packb((value.dtype.str, value.shape))
+        return msgpack.ExtType(_ARRAY, shape + np.ascontiguousarray(value).tobytes())
+    if is_dataclass(value) and type(value).__name__ in _VALUES:
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        parts = {name: part for name, part in parts.items() if not isinstance(part, CancelToken)}
+        data = msgpack.packb((type(value).__name__, parts), default=_known)
+        return msgpack.ExtType(_VALUE, data)
+    if isinstance(value, BaseModel):  # the worker validates what the client sent once more
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"A {type(value).__name__} cannot be sent to a worker process.")
+
+
+def _extended(code: int, data: bytes) -> Any:
+    if code == _ARRAY:
+        unpacker = msgpack.Unpacker(use_list=False)
+        unpacker.feed(data[:64])
+        dtype, shape = unpacker.unpack()
+        return np.frombuffer(data, dtype, offset=unpacker.tell()).reshape(shape)
+    name, parts = msgpack.unpackb(data, use_list=False, ext_hook=_extended)
+    return _VALUES[name](**parts)
