@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -136,16 +136,18 @@ class Engine:
         """
         return ()
 
-    def load(self) -> None:
+    def load(self) -> Awaitable[None] | None:
         """Bring the model into memory. Called once before the first request.
 
         :raises EngineUnavailable: if weights or libraries are missing; say how to get them.
         """
 
-    def unload(self) -> None:
+    def unload(self) -> Awaitable[None] | None:
         """Release what `load` acquired. Never called while a request runs."""
 
-    def prepare_voice(self, prompt: VoicePrompt) -> PreparedVoice | None:
+    def prepare_voice(
+        self, prompt: VoicePrompt
+    ) -> PreparedVoice | Awaitable[PreparedVoice | None] | None:
         """Compute what speaking with this reference needs and does not depend on the text.
 
         Called before the first request with this voice, on the thread of `synthesize` (on the

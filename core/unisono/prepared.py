@@ -34,7 +34,8 @@ class PreparedVoices:
         """
         voices = self._voices(request)
         for key, voice in self._unprepared(request, voices):
-            self._keep(voices, key, self._engine.prepare_voice(voice))
+            prepared: Any = self._engine.prepare_voice(voice)
+            self._keep(voices, key, prepared)
         return _with(request, voices)
 
     async def apply_async(self, request: SpeechRequest) -> SpeechRequest:

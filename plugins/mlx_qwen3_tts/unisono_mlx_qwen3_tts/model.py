@@ -28,7 +28,7 @@ from .talker import Talker
 logger = logging.getLogger(__name__)
 
 NO_MLX = (
-    "MLX cannot be imported. Reinstall it: pip install --force-reinstall mlx on Apple Silicon, and on "
+    "MLX cannot be imported. Reinstall it: pip install --force-reinstall mlx on Apple Silicon, on "
     "Linux with one backend: mlx[cpu], mlx[cuda12] or mlx[cuda13]."
 )
 
