@@ -287,3 +287,21 @@ def test_the_configuration_cannot_be_changed() -> None:
 def test_an_empty_key_is_refused(toml: Callable[[str], Path]) -> None:
     with pytest.raises(ConfigError, match=r"server\.api_keys"):
         Config.load(toml('[server]\napi_keys = [""]'))
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have owners on POSIX only")
+def test_a_file_of_somebody_else_that_runs_programs_must_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "unisono.toml"
+    path.write_text('[models.it]\nengine = "echo"\npython = "./python"\n')
+    monkeypatch.chdir(tmp_path)
+    assert Config.load().models["it"].python == Path("python")
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    if owner:
+        with pytest.raises(ConfigError, match="another user"):
+            Config.load()
+    assert Config.load(path).models["it"].python == Path("python")
+    path.write_text('[models.it]\nengine = "echo"\n')
+    assert Config.load().models

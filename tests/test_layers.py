@@ -16,7 +16,8 @@ FLOORS = [
     "engine hookspecs",
     "audio codecs containers decoding text spellings fields lanes builtin"
     " weights downloads cache addresses https",
-    "sections config plugins prepared batching runner wire answers spawn pipes process replicas worker",
+    "sections config plugins prepared batching runner"
+    " wire answers spawn pipes process replicas worker",
     "entries foreign launch catalog pool store voice_index references remote files",
     "calls prompts speech transcription subtitles transcripts rendering kernel",
     "api cli testing __main__",

@@ -95,6 +95,8 @@ class Config(BaseSettings):
                 origins[name] = (
                     ENV_PREFIX + "__".join(key).upper() if origin == "environment" else origin
                 )
+        if file and not path and ENV_FILE not in os.environ:
+            _check_owner(file, merged)
         try:
             config = cls(**merged)
         except ValidationError as error:
@@ -132,6 +134,22 @@ def find_file(path: str | Path | None = None) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
+
+
+def _check_owner(file: Path, values: Mapping[str, Any]) -> None:
+    """Refuse to run programs that somebody else's file names, only because it lies here.
+
+    :raises ConfigError: saying how to trust it.
+    """
+    models = values.get("models", {})
+    runs = isinstance(models, dict) and any(
+        isinstance(table, dict) and {"python", "env"} & table.keys() for table in models.values()
+    )
+    if runs and hasattr(os, "getuid") and file.stat().st_uid not in (0, os.getuid()):
+        raise ConfigError(
+            f"{file} names programs to run and belongs to another user; if you trust it, name it: "
+            f"--config {file}"
+        )
 
 
 def unknown_variables() -> list[str]:

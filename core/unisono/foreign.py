@@ -41,7 +41,7 @@ def foreign_engine(name: str, python: str, settings: Mapping[str, Any]) -> type[
 
     :raises EngineUnavailable: if it does not run, or does not know the engine; says what to do.
     """
-    said = _ask(name, python, settings)
+    said = ask(name, python, settings)
     info = unpack_info(said["info"])
     weights = [Weights(**each) for each in said["weights"]]
 
@@ -95,7 +95,11 @@ def _params(schema: Mapping[str, Any]) -> type[Params]:
     return made
 
 
-def _ask(name: str, python: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def ask(name: str, python: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `worker.describe` says under another interpreter.
+
+    :raises EngineUnavailable: if it does not run, or does not know the engine; says what to do.
+    """
     question = json.dumps({"engine": name, "settings": dict(settings)}, default=str)
     try:
         done = subprocess.run(

@@ -10,7 +10,7 @@ From the worker: hello, chunk, segment, end, error, value, log.
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ _VALUES: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (AudioChunk, Segment, SpeechRequest, TranscriptionRequest, Turn, VoicePrompt, Word)
 }
+_DEFAULTS = {name: [(f.name, f.default) for f in fields(kind)] for name, kind in _VALUES.items()}
 _ERRORS: dict[str, type[SpeechError]] = {
     name: kind
     for name, kind in vars(errors).items()
@@ -96,11 +97,15 @@ def _known(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         shape = msgpack.packb((value.dtype.str, value.shape))
         return msgpack.ExtType(_ARRAY, shape + np.ascontiguousarray(value).tobytes())
-    if is_dataclass(value) and type(value).__name__ in _VALUES:
-        parts = {field.name: getattr(value, field.name) for field in fields(value)}
-        parts = {name: part for name, part in parts.items() if not isinstance(part, CancelToken)}
-        data = msgpack.packb((type(value).__name__, parts), default=_known)
-        return msgpack.ExtType(_VALUE, data)
+    name = type(value).__name__
+    if name in _VALUES:
+        # What has its default is left out: most of a request.
+        parts = {
+            field: part
+            for field, default in _DEFAULTS[name]
+            if (part := getattr(value, field)) is not default and not isinstance(part, CancelToken)
+        }
+        return msgpack.ExtType(_VALUE, msgpack.packb((name, parts), default=_known))
     if isinstance(value, BaseModel):  # the worker validates what the client sent once more
         return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, Path):

@@ -218,8 +218,12 @@ def describe(name: str, module: str | None, settings: Mapping[str, Any]) -> dict
     """Say what a model is that only this environment knows."""
     engine = find_engine(name, module)
     typed: Settings = validate(engine.settings_type, settings)
+    info = engine.describe(typed)
     return {
-        "info": pack_info(engine.describe(typed)),
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "problems": list(engine(info, typed).problems()),
+        "info": pack_info(info),
         "params": engine.params_type.model_json_schema(),
         "settings": engine.settings_type.model_json_schema(),
         "doc": engine.__doc__,

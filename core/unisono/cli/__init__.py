@@ -20,6 +20,7 @@ _COMMANDS = {  # name: module, what the list of commands says
     "models": ("listing", "List the models."),
     "voices": ("voices", "List the voices of a model; store voices of your own."),
     "plugins": ("listing", "List the plugins, and why one does not work."),
+    "doctor": ("doctor", "Say what keeps a model from working, and what to do."),
     "config": ("listing", "Show the configuration and where it comes from."),
 }
 
