@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from unisono import (
     RequestError,
     Settings,
     Task,
+    Weights,
 )
 from unisono.catalog import Catalog
 from unisono.plugins import PluginManager, PluginStatus
@@ -325,3 +326,41 @@ def test_what_a_mistake_in_a_file_says_is_short(toml: Callable[[str], Path]) -> 
     with pytest.raises(ConfigError) as caught:
         Catalog(Config.load(file), plugins)
     assert str(caught.value).count("\n") == 0
+
+
+def test_a_preset_that_must_be_downloaded_is_nobodys_default_unless_there_is_no_other(
+    providing,
+) -> None:
+    class Distant(echo.EchoEngine):
+        name = "distant"
+
+        @classmethod
+        def presets(cls) -> Mapping[str, Settings]:
+            return {"distant": echo.EchoSettings()}
+
+        @classmethod
+        def weights(cls, settings: Any) -> Sequence[Weights]:
+            return [Weights("somebody/something")]
+
+    class Near(Distant):
+        name = "near_by"
+
+        @classmethod
+        def presets(cls) -> Mapping[str, Settings]:
+            return {"near-by": echo.EchoSettings()}
+
+        @classmethod
+        def weights(cls, settings: Any) -> Sequence[Weights]:
+            return ()
+
+    def default(*engines: type[Engine], **overrides: Any) -> str:
+        manager = PluginManager()
+        manager.add(providing(*engines), "some")
+        entry = Catalog(Config.load(None, overrides), manager).default(Task.SPEECH)
+        assert entry
+        return entry.id
+
+    assert default(Distant, Near) == "near-by"
+    assert default(Distant) == "distant"
+    assert default(Distant, Near, models={"mine": {"engine": "distant"}}) == "mine"
+    assert default(Distant, Near, defaults={"speech": "distant"}) == "distant"

@@ -48,10 +48,7 @@ class Catalog:
                         "Model %r of engine %r is left out, as engine %r has one of this id.",
                         *(entry.id, engine.name, kept.engine.name),
                     )
-        self._defaults = {
-            Task.SPEECH: self._default(Task.SPEECH, config.defaults.speech),
-            Task.TRANSCRIPTION: self._default(Task.TRANSCRIPTION, config.defaults.transcription),
-        }
+        self._defaults = {task: self._default(task, config) for task in Task}
         self.aliases = self._resolve_aliases(config.aliases)
         self._options = {task: self._find_options(task) for task in Task}
 
@@ -129,10 +126,13 @@ class Catalog:
                     found[name].append(entry.id)
         return dict(found)
 
-    def _default(self, task: Task, name: str | None) -> Entry | None:
+    def _default(self, task: Task, config: Config) -> Entry | None:
         able = [entry for entry in self.entries if entry.info.task is task]
+        name: str | None = getattr(config.defaults, task.value)
         if name is None:
-            return able[0] if able else None
+            # A model of the configuration is meant to be used; a preset may not even be here.
+            ready = [e for e in able if e.id in config.models or not e.weights]
+            return next(iter([*ready, *able]), None)
         for entry in able:
             if entry.id == name:
                 return entry

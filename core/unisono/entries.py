@@ -16,7 +16,7 @@ from .engine import Engine, Settings, concurrency
 from .errors import ConfigError, EngineUnavailable
 from .plugins import PluginManager
 from .sections import ModelConfig
-from .types import ModelInfo, Params, Task
+from .types import ModelInfo, Params, Task, Weights
 from .voice import Voice
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ class Entry:
     """Module of the plugin, where it is one."""
     distribution: str = ""
     """What provides the plugin, for `pip install`."""
+    weights: tuple[Weights, ...] = ()
+    """What must have been downloaded before it can be loaded."""
 
     @property
     def id(self) -> str:
@@ -175,4 +177,5 @@ def _entry(
         values=values,
         module=module.__name__ if isinstance(module, ModuleType) else None,
         distribution=status.distribution if status else f"unisono-{plugin.replace('_', '-')}",
+        weights=tuple(engine.weights(settings)),
     )

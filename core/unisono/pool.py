@@ -174,7 +174,7 @@ class Pool:
             if place.leaving is not None:
                 await asyncio.wait([place.leaving])
             if self.auto_pull:
-                await pull_missing(entry.engine.weights(entry.settings))
+                await pull_missing(entry.weights)
             await self._make_room(place)
             runner = self._launcher.launch(entry)
             began = time.monotonic()

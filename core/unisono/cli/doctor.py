@@ -93,7 +93,7 @@ def _presets(config: Config, plugins: PluginManager) -> Iterator[_Finding]:
 
 
 def _problems(entry: Entry) -> Iterator[str]:
-    for weights in entry.engine.weights(entry.settings):
+    for weights in entry.weights:
         try:
             find_weights(weights)
         except EngineUnavailable as error:

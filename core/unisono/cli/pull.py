@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,7 +12,7 @@ import click
 from ..catalog import Catalog
 from ..config import Config
 from ..downloads import Progress, pull_weights
-from ..errors import EngineFailed, ModelNotFound
+from ..errors import ModelNotFound
 from ..plugins import PluginManager
 from ..types import Weights
 from ..weights import readable, select
@@ -69,19 +69,11 @@ def _find(name: str, catalog: Catalog) -> list[Weights]:
         weights = Weights(repo, revision or None)
         # A model needs perhaps not all the files, and says which.
         return _known(weights, catalog) or [weights]
-    try:
-        return list(entry.engine.weights(entry.settings))
-    except Exception as error:  # foreign code
-        raise EngineFailed(
-            f"Engine {entry.engine.name!r} cannot say what model {name!r} needs."
-        ) from error
+    return list(entry.weights)
 
 
 def _known(sought: Weights, catalog: Catalog) -> list[Weights]:
-    found: list[Weights] = []
-    for entry in catalog.entries:
-        with suppress(Exception):  # foreign code, and perhaps not what was asked for
-            found += entry.engine.weights(entry.settings)
+    found = [weights for entry in catalog.entries for weights in entry.weights]
     return [w for w in found if (w.repo, w.revision) == (sought.repo, sought.revision)]
 
 
