@@ -19,7 +19,7 @@ FLOORS = [
     "sections config plugins prepared batching runner"
     " wire answers spawn pipes process replicas worker",
     "entries foreign launch catalog pool store voice_index references remote files",
-    "calls prompts speech transcription subtitles transcripts rendering kernel",
+    "calls prompts dialogue speech transcription subtitles transcripts rendering kernel",
     "api cli testing __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -70,10 +70,30 @@ class Fields(BaseModel):
     )
 
 
+class TurnFields(BaseModel):
+    """One speaker's line of a dialogue."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str = Field(min_length=1, description="What is said.")
+    voice: Annotated[str | None, BeforeValidator(_voice_id)] = Field(
+        None, description="Who says it; without one, the request's voice."
+    )
+
+
 class SpeechFields(Fields):
     """The fields of POST /v1/audio/speech that do not depend on the model."""
 
-    input: str = Field(min_length=1, description="The text to speak.")
+    input: (
+        Annotated[str, Field(min_length=1)] | Annotated[list[TurnFields], Field(min_length=1)]
+    ) = Field(
+        description="The text to speak; as an extension, the turns of a dialogue, or a text with "
+        "the marks [S1], [S2] … and `voices`.",
+        union_mode="left_to_right",
+    )
+    voices: list[Annotated[str, BeforeValidator(_voice_id)]] = Field(
+        [], max_length=99, description="Extension. Voices of the speakers [S1], [S2] … in input."
+    )
     voice: Annotated[str | None, BeforeValidator(_voice_id)] = Field(
         None, description="Voice of the model; without one, or with one of OpenAI's, its default."
     )
@@ -143,7 +163,7 @@ class TranscriptionFields(Fields):
 
 NEEDLESS = frozenset({"stream"})
 """What other servers' clients ask of speech, and always get here."""
-_FUTURE = frozenset({"consent", "turns", "voices"})
+_FUTURE = frozenset({"consent", "turns"})
 RESERVED: Mapping[Task, frozenset[str]] = {
     Task.SPEECH: _FUTURE.union(SpeechFields.model_fields, SPEECH_SPELLINGS, NEEDLESS, {KWARGS}),
     Task.TRANSCRIPTION: _FUTURE.union(TranscriptionFields.model_fields, {"file", KWARGS}),

@@ -110,7 +110,7 @@ class Lane:
         """
         self.close()
         if not await asyncio.to_thread(self.join, JOIN_SECONDS):
-            logger.warning("Thread %r did not end in %g s.", self.name, JOIN_SECONDS)
+            logger.debug("Thread %r did not end in %g s.", self.name, JOIN_SECONDS)
 
     def wait_while(self, full: Callable[[], bool]) -> None:
         """Block the job on this lane while `full()`, unless another job waits for its turn.

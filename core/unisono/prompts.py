@@ -70,12 +70,16 @@ class VoiceResolver:
         )
         self._transcripts: SizedCache[str, str] = SizedCache(2**20)
 
-    async def resolve(self, call: Call[SpeechFields]) -> ResolvedVoice:
+    async def resolve(self, call: Call[SpeechFields], name: str | None = None) -> ResolvedVoice:
         """Return the voice of a request.
 
+        :param name: of one speaker, in place of the voice or the recording of the whole request.
         :raises PromptError: if there is no such voice, or it cannot be used.
         :raises UnsupportedFeature: if the model cannot do with it what it is meant for.
         """
+        if name is not None:
+            own = {"voice": name, "ref_audio": None, "ref_text": None, "ref_language": None}
+            call = replace(call, fields=call.fields.model_copy(update=own))
         info = call.entry.info
         reference = reference_of(call.fields)
         if reference.audio is not None:

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from . import codecs
-from . import text as texts
 from .audio import Stretcher
 from .calls import Call, contained, prepare
 from .catalog import Catalog
 from .config import Config
+from .dialogue import check_turns, parts_of, turns_of
 from .errors import EngineFailed, RequestError
 from .fields import SpeechFields
 from .plugins import PluginManager
 from .pool import Pool
-from .prompts import VoiceResolver
+from .prompts import ResolvedVoice, VoiceResolver
 from .runner import EngineRunner
 from .types import (
     AudioChunk,
     Feature,
-    ModelInfo,
     SpeechRequest,
     Task,
     Turn,
     Word,
 )
-from .voice import VoicePrompt
 
 NEEDS = {"word_timestamps": Feature.WORD_TIMESTAMPS, "seed": Feature.SEED}
 HINTS = {
@@ -55,15 +55,7 @@ def prepare_speech(raw: Mapping[str, Any], catalog: Catalog, config: Config) -> 
         hints=HINTS,
         strict=config.server.strict,
     )
-    text, limit = call.fields.input, config.limits.text_chars
-    if len(text) > limit:
-        raise RequestError(
-            f"input: {len(text):,} characters; at most {limit:,} are allowed.",
-            param="input",
-            code="string_too_long",
-        )
-    if not texts.is_speakable(text):
-        raise RequestError("input: there is nothing to speak.", param="input", code="empty_input")
+    check_turns(turns_of(call.fields, call.entry.info), config.limits.text_chars)
     if call.fields.ref_audio is not None and call.fields.voice:
         call = replace(call, ignored=(*call.ignored, "voice"))
     rate = call.fields.sample_rate
@@ -118,8 +110,8 @@ async def open_speech(
     :raises SpeechError: whatever is wrong with the voice, the model or the engine.
     """
     pool.check(call.entry)
-    voice = await voices.resolve(call)
-    rest = _speak(call, voice.prompt, pool, plugins)
+    turns, heard = await _turns(call, voices)
+    rest = _speak(call, turns, pool, plugins)
     try:
         first = await anext(rest, None)
     except BaseException:
@@ -127,16 +119,27 @@ async def open_speech(
         raise
     if first is None:
         raise RequestError("input: there is nothing to speak.", param="input", code="empty_input")
-    return SpeechStream(call, first, voice.heard, rest)
+    return SpeechStream(call, first, heard, rest)
+
+
+async def _turns(call: SpeechCall, voices: VoiceResolver) -> tuple[tuple[Turn, ...], str | None]:
+    """Return the turns with their voices, and a transcript that was made for one of them."""
+    found: dict[str | None, ResolvedVoice] = {}
+    turns = []
+    for turn in turns_of(call.fields, call.entry.info):
+        if turn.voice not in found:
+            found[turn.voice] = await voices.resolve(call, turn.voice)
+        turns.append(Turn(turn.text, found[turn.voice].prompt))
+    return tuple(turns), next((each.heard for each in found.values() if each.heard), None)
 
 
 async def _speak(
-    call: SpeechCall, prompt: VoicePrompt, pool: Pool, plugins: PluginManager
+    call: SpeechCall, turns: tuple[Turn, ...], pool: Pool, plugins: PluginManager
 ) -> AsyncGenerator[AudioChunk, None]:
     info, fields = call.entry.info, call.fields
     stretched = fields.speed != 1.0 and Feature.SPEED not in info.features
     request = SpeechRequest(
-        turns=(Turn(fields.input, prompt),),
+        turns=turns,
         params=call.params,
         language=fields.language,
         instructions=(fields.instructions if Feature.INSTRUCTIONS in info.features else None),
@@ -160,13 +163,15 @@ async def _speak(
 async def _segments(
     request: SpeechRequest, runner: EngineRunner, plugins: PluginManager
 ) -> AsyncGenerator[AudioChunk, None]:
-    """Speak a text that is too long for the engine in segments, one after the other."""
+    """Ask the engine for one part after the other, if it cannot take all at once."""
     elapsed = 0.0
     form: tuple[int, tuple[int, ...]] | None = None
-    for segment in _split(request, runner.model):
-        turn = replace(request.turns[0], text=segment)
-        part = replace(request, turns=(turn,))
-        stream = plugins.hook.synthesize(engine=runner, request=part)
+    for part in parts_of(request, runner.model):
+        stream = plugins.hook.synthesize(engine=runner, request=part.request)
+        if part.pause and form:
+            rate, shape = form
+            yield AudioChunk(np.zeros((round(part.pause * rate), *shape), np.float32), rate)
+            elapsed += part.pause
         began = elapsed
         async with aclosing(stream):
             async for chunk in stream:
@@ -178,21 +183,13 @@ async def _segments(
                     )
                 yield _shifted(chunk, began) if chunk.words else chunk
                 elapsed += chunk.seconds
-        if elapsed == began and any(map(str.isalnum, segment)):
-            raise EngineFailed(f"Model {runner.model.id!r} produced no audio for {segment[:60]!r}.")
+        said = " ".join(turn.text for turn in part.request.turns)
+        if elapsed == began and any(map(str.isalnum, said)):
+            raise EngineFailed(f"Model {runner.model.id!r} produced no audio for {said[:60]!r}.")
 
 
 def _form(chunk: AudioChunk) -> tuple[int, tuple[int, ...]]:
     return chunk.sample_rate, chunk.samples.shape[1:]
-
-
-def _split(request: SpeechRequest, info: ModelInfo) -> Iterable[str]:
-    whole = Feature.SSML in info.features and texts.is_ssml(request.text)
-    if whole or Feature.LONG_TEXT in info.features:
-        return [request.text]
-    if info.max_input_chars is None:
-        return texts.split_text(request.text, language=request.language)
-    return texts.split_text(request.text, language=request.language, max_chars=info.max_input_chars)
 
 
 async def _stretch(

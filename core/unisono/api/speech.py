@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .. import codecs
+from ..dialogue import turns_of
 from ..errors import RequestError, UnknownVoice, VoiceNotFound
 from ..fields import SpeechFields, from_form
 from ..kernel import Kernel
@@ -139,7 +140,7 @@ async def _events(rendered: AsyncIterator[Rendered], call: SpeechCall) -> Parts:
                 delta["words"] = [_word(word) for word in part.words]
             yield event(delta), False
     # There is no tokenizer here: the input counts in characters.
-    count = len(call.fields.input)
+    count = sum(len(turn.text) for turn in turns_of(call.fields, call.entry.info))
     usage = {"input_tokens": count, "output_tokens": 0, "total_tokens": count}
     yield event({"type": "speech.audio.done", "usage": usage}), True
 

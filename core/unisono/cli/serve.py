@@ -41,7 +41,8 @@ def serve(
     logging.basicConfig(level=log_level.upper(), format=LONG_FORMAT, force=True)
     # What uvicorn tells at "info", the lines below tell better.
     if log_level == "info":
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        for noisy in ("uvicorn.error", "httpx2"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
     for name in unknown_variables():
         logger.warning("%s is set, but means nothing to unisono.", name)
     kernel = Kernel.from_config(
