@@ -14,7 +14,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
     "errors voice types languages",
     "engine hookspecs",
-    "audio codecs containers decoding text spellings fields lanes builtin"
+    "audio codecs containers decoding spool text spellings fields lanes builtin"
     " weights downloads cache addresses https",
     "sections config plugins prepared batching runner"
     " wire answers spawn pipes process replicas worker",

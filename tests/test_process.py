@@ -200,7 +200,7 @@ async def test_an_isolated_model_clones_and_keeps_what_it_prepared(isolated, spe
 async def test_a_long_recording_reaches_an_isolated_transcriber(isolated) -> None:
     seconds = 600  # 38 MB, in many blocks
     audio = AudioChunk(np.full(seconds * 16_000, 0.1, np.float32), 16_000)
-    async with isolated("echo_transcriber") as kernel:
+    async with isolated("echo_transcriber", max_audio_seconds=3600) as kernel:
         transcript = await kernel.transcribe(audio, model="it")
     assert len(transcript.segments) == seconds
     assert transcript.segments[-1].text == f"second {seconds - 1}."

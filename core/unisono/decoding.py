@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -11,6 +12,7 @@ import numpy as np
 from .audio import Resampler, finite
 from .containers import Blocks, read_blocks
 from .errors import AudioError
+from .spool import Spool
 from .types import AudioChunk
 
 _MIN_SECONDS = 0.1
@@ -44,8 +46,26 @@ def decode(
     """
     # Closing the reader closes the container, also when the audio turns out too long half-way.
     with closing(read_blocks(source)) as blocks:
-        samples = _collect(_within(blocks, max_seconds), sample_rate)
-    return AudioChunk(samples, sample_rate)
+        parts = list(_resampled(_within(blocks, max_seconds), sample_rate))
+    return AudioChunk(np.concatenate(parts), sample_rate)
+
+
+def decode_long(
+    source: bytes | BinaryIO | AudioChunk, *, sample_rate: int = 16_000, max_seconds: float
+) -> Spool:
+    """Decode likewise, but with little memory, however long the audio is.
+
+    :return: what is to be closed when it has been read.
+    """
+    spool = Spool(sample_rate)
+    try:
+        with closing(read_blocks(source)) as blocks:
+            for part in _resampled(_within(blocks, max_seconds), sample_rate):
+                spool.write(part)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
 
 
 def examine(source: bytes | BinaryIO, *, max_seconds: float) -> Recording:
@@ -88,17 +108,20 @@ def _within(blocks: Blocks, max_seconds: float) -> Blocks:
         )
 
 
-def _collect(blocks: Blocks, sample_rate: int) -> np.ndarray:
-    """Resample and join the blocks."""
-    parts: list[np.ndarray] = []
+def _resampled(blocks: Blocks, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yield the samples of the blocks at another rate, within [-1, 1]."""
     resampler = Resampler(sample_rate, sample_rate)
     rate = sample_rate
     for block in blocks:
         if block.rate != rate:
-            parts.append(resampler.finish())
+            yield _clipped(resampler.finish())
             resampler = Resampler(block.rate, sample_rate)
             rate = block.rate
         # Floating point may hold anything, and a resampler makes NaN of the greatest numbers.
-        parts.append(resampler.write(np.clip(finite(block.samples), -1, 1)))
-    samples = np.concatenate([*parts, resampler.finish()])
-    return np.clip(samples, -1, 1, out=samples)
+        yield _clipped(resampler.write(_clipped(finite(block.samples))))
+    yield _clipped(resampler.finish())
+
+
+def _clipped(samples: np.ndarray) -> np.ndarray:
+    clipped: np.ndarray = np.clip(samples, np.float32(-1), np.float32(1))
+    return clipped

@@ -13,11 +13,13 @@ from typing import Any, BinaryIO
 from .calls import Call, check_language, contained, knows, missing, prepare
 from .catalog import Catalog
 from .config import Config
-from .decoding import decode
+from .decoding import decode_long
 from .errors import RequestError, UnsupportedFeature
 from .fields import TranscriptionFields
 from .plugins import PluginManager
 from .pool import Pool
+from .runner import EngineRunner
+from .spool import Spool
 from .transcripts import Transcript
 from .types import AudioChunk, Feature, Segment, Task, TranscriptionRequest
 
@@ -29,6 +31,9 @@ HINTS = {
     "known_speaker_names": None,
     "known_speaker_references": None,
 }
+PIECE_SECONDS = 300.0
+"""Longest audio for an engine that says nothing of its own."""
+CONTEXT_CHARS = 200
 STREAMABLE = ("json", "text", "diarized_json")
 
 
@@ -150,27 +155,57 @@ async def open_transcription(
         runner = await holding.enter_async_context(pool.lease(call.entry))
         # Decoded audio is large: who waits for the engine's turn waits with the upload as it came.
         await holding.enter_async_context(runner.ahead)
-        decoding = partial(decode, source, max_seconds=max_seconds)
-        audio = await asyncio.get_running_loop().run_in_executor(executor, decoding)
-        request = _request(call, audio)
-        segments = plugins.hook.transcribe(engine=runner, request=request)
-        holding.callback(request.cancel.cancel)  # for a plugin that answers for the engine
-        rest = _write(segments, audio.seconds, holding.pop_all())
+        decoding = partial(decode_long, source, max_seconds=max_seconds)
+        spool = await asyncio.get_running_loop().run_in_executor(executor, decoding)
+        holding.callback(spool.close)
+        segments = _in_pieces(call, spool, runner, plugins, executor)
+        rest = _write(segments, spool.seconds, holding.pop_all())
         try:
             first = await anext(rest, None)
         except BaseException:
             await rest.aclose()
             raise
-    return TranscriptStream(call, audio.seconds, first, rest)
+    return TranscriptStream(call, spool.seconds, first, rest)
 
 
-def _request(call: TranscriptionCall, audio: AudioChunk) -> TranscriptionRequest:
+async def _in_pieces(
+    call: TranscriptionCall,
+    spool: Spool,
+    runner: EngineRunner,
+    plugins: PluginManager,
+    executor: Executor,
+) -> AsyncGenerator[Segment, None]:
+    """Ask the engine for one piece of the recording after the other."""
+    most = call.entry.info.max_audio_seconds or PIECE_SECONDS
+    at = 0
+    said = ""
+    while at < spool.frames:
+        reading = partial(spool.piece, at, most)
+        piece = await asyncio.get_running_loop().run_in_executor(executor, reading)
+        request = _request(call, piece, said)
+        segments = plugins.hook.transcribe(engine=runner, request=request)
+        try:
+            async with aclosing(segments):
+                async for segment in segments:
+                    yield _shifted(segment, at / spool.sample_rate) if at else segment
+                    said = f"{said} {segment.text}"[-CONTEXT_CHARS:]
+        finally:
+            request.cancel.cancel()  # for a plugin that answers for the engine
+        at += len(piece.samples)
+
+
+def _request(call: TranscriptionCall, audio: AudioChunk, said: str) -> TranscriptionRequest:
+    """Return what to ask for one piece.
+
+    :param said: the end of the transcript so far, which guides the engine as a prompt does.
+    """
     fields, features = call.fields, call.entry.info.features
+    prompt = " ".join(filter(None, [fields.prompt, said.strip()])) or None
     return TranscriptionRequest(
         audio=audio,
         params=call.params,
         language=_said_language(call),
-        prompt=fields.prompt if Feature.TEXT_PROMPT in features else None,
+        prompt=prompt if Feature.TEXT_PROMPT in features else None,
         hotwords=tuple(fields.keywords),
         temperature=fields.temperature if Feature.TEMPERATURE in features else None,
         translate=call.translate,
@@ -188,6 +223,15 @@ async def _write(
             kept = _clamped(segment, earliest, seconds)
             earliest = kept.start
             yield kept
+
+
+def _shifted(segment: Segment, seconds: float) -> Segment:
+    """Count times from the start of the recording, not of the piece."""
+    words = tuple(
+        replace(word, start=word.start + seconds, end=word.end + seconds) for word in segment.words
+    )
+    start, end = segment.start + seconds, segment.end + seconds
+    return replace(segment, start=start, end=end, words=words)
 
 
 def _clamped(segment: Segment, earliest: float, latest: float) -> Segment:

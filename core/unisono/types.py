@@ -100,6 +100,10 @@ class ModelInfo:
     """Hertz of the references that VOICE_CLONING takes; None means `sample_rate`."""
     prompt_seconds: tuple[float, float] = (0.5, 60.0)
     """Shortest and longest reference, without the silence around it."""
+    max_audio_seconds: float | None = None
+    """Longest audio of one `transcribe` call; None means five minutes. The kernel cuts what is
+    longer where it is quiet.
+    """
     max_input_chars: int | None = None
     """Longest text of one `synthesize` call, in characters; None means the kernel's own choice."""
 

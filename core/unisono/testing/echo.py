@@ -50,6 +50,7 @@ class EchoSettings(Settings):
         description="Features that the model says it has.",
     )
     languages: tuple[str, ...] = Field(("en",), description="Languages, as BCP 47 tags.")
+    max_audio_seconds: float | None = Field(None, description="Longest audio of one call.")
     max_input_chars: int | None = Field(None, description="Longest text of one call.")
 
 
@@ -172,6 +173,7 @@ class EchoTranscriber(Engine):
             languages=settings.languages,
             features=settings.features - {Feature.LONG_TEXT},
             memory_bytes=settings.memory_bytes,
+            max_audio_seconds=settings.max_audio_seconds,
         )
 
     def transcribe(self, request: TranscriptionRequest) -> Iterator[Segment]:
