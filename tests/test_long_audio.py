@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -152,14 +151,19 @@ def test_an_hour_takes_little_more_memory_than_a_minute(tmp_path: Path) -> None:
             writer.setparams((1, 2, RATE, 0, "NONE", ""))
             for _ in range(minutes):
                 writer.writeframes((talk(60) * 32767).astype("<i2").tobytes())
-    files = set(os.listdir(tempfile.gettempdir()))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *paths], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     (_, minute), (count, hour) = (map(int, line.split()) for line in done.stdout.splitlines())
     assert count >= 3600
     assert hour - minute < 150
-    assert set(os.listdir(tempfile.gettempdir())) <= files
+    assert list(temporary.iterdir()) == []
 
 
 async def test_a_hook_that_answers_is_asked_for_every_piece(make_kernel) -> None:
