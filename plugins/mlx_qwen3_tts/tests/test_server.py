@@ -58,6 +58,13 @@ def overrides(checkpoint: Callable[[str], Path], directory: Path) -> dict[str, A
     }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _temporary_files_of_their_own(tmp_path_factory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def url(checkpoint, tmp_path_factory) -> Iterator[str]:
     plugins = PluginManager()
@@ -182,8 +189,8 @@ def test_a_described_voice_speaks_with_the_model_that_designs(http) -> None:
     assert "'design'" in refused.json()["error"]["message"]
 
 
-def temporary() -> set[str]:
-    return set(os.listdir(tempfile.gettempdir()))
+def temporary() -> list[str]:
+    return os.listdir(tempfile.gettempdir())
 
 
 @pytest.mark.anyio
@@ -195,7 +202,6 @@ async def test_eight_at_once_with_some_that_hang_up_each_get_their_own_voice(
     async with httpx.AsyncClient(base_url=url, timeout=120) as client:
         alone = [await client.post("/v1/audio/speech", json=body) for body in bodies]
         expected = [spoken(answer) for answer in alone]
-        files = temporary()
 
         async def listen(index: int) -> None:
             answer = await client.post("/v1/audio/speech", json=bodies[index % 4])
@@ -210,7 +216,7 @@ async def test_eight_at_once_with_some_that_hang_up_each_get_their_own_voice(
         for _ in range(3):
             work = [hang_up(index) if index % 3 == 1 else listen(index) for index in range(8)]
             await asyncio.gather(*work)
-        assert temporary() - files == set()
+        assert temporary() == []
 
 
 def resident() -> int:
@@ -226,10 +232,10 @@ def test_two_hundred_clones_leave_nothing_behind(http: httpx.Client) -> None:
 
     for seed in range(20):
         ask(seed)
-    files, memory = temporary(), resident()
+    memory = resident()
     for seed in range(200):
         ask(seed % 50)
-    assert temporary() - files == set()
+    assert temporary() == []
     assert resident() - memory < 64 * 2**20
 
 
