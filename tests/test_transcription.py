@@ -411,7 +411,7 @@ async def test_the_engine_gets_only_what_was_asked_for(
 async def test_hints_that_a_model_cannot_follow_are_ignored_and_said(
     echoing: Echoing, watching: Watching
 ) -> None:
-    hints = {"prompt": "x", "temperature": 0.5, "chunking_strategy": "auto"}
+    hints = {"prompt": "x", "temperature": 0.5, "chunking_strategy": {"type": "server_vad"}}
     async with echoing(features=[]) as kernel:
         assert ignored(kernel, **hints) == ("prompt", "temperature", "chunking_strategy")
         assert ignored(kernel, prompt="", temperature=None) == ()
@@ -535,3 +535,28 @@ async def test_who_waits_for_the_engine_waits_without_decoded_audio(
         assert len(set(decoded)) <= 2  # the one that the engine works on, and the next
         await asyncio.gather(*work)
         assert len(set(decoded)) == 3
+
+
+async def test_long_audio_is_cut_anyhow_so_auto_is_not_ignored(echoing: Echoing) -> None:
+    async with echoing() as kernel:
+        assert kernel.prepare_transcription({"chunking_strategy": "auto"}).ignored == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"keywords": ["小艾", "魔搭"]},
+        {"hotword": "小艾 魔搭"},
+        {"kwargs": '{"hotword": "小艾 魔搭"}'},
+        {"hotwords": "小艾 魔搭"},
+    ],
+)
+async def test_hotwords_are_keywords_by_another_name(echoing: Echoing, given: Any) -> None:
+    async with echoing(features=["hotwords"]) as kernel:
+        assert kernel.prepare_transcription(given).fields.keywords == ["小艾", "魔搭"]
+
+
+async def test_a_keyword_of_two_words_stays_one(echoing: Echoing) -> None:
+    async with echoing(features=["hotwords"]) as kernel:
+        call = kernel.prepare_transcription({"keywords": ["Ada Lovelace"]})
+    assert call.fields.keywords == ["Ada Lovelace"]

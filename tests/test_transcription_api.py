@@ -100,7 +100,7 @@ def test_the_only_upload_is_the_file_whatever_its_name(
 def test_hints_that_the_model_cannot_follow_are_ignored_and_that_is_said(
     transcribe: Callable[..., httpx.Response],
 ) -> None:
-    hints = {"prompt": "Names: Ada.", "temperature": "0.2", "chunking_strategy": "auto"}
+    hints = {"prompt": "Names: Ada.", "temperature": "0.2"}
     answer = transcribe(**hints)
     assert sorted(answer.headers["x-unisono-ignored"].split(", ")) == sorted(hints)
 

@@ -39,16 +39,18 @@ def prepare(
     *,
     needs: Mapping[str, Feature],
     hints: Mapping[str, Feature | None],
+    spellings: Mapping[str, str],
     strict: bool,
 ) -> Call[F]:
     """Find the model and validate the request against it.
 
     :param needs: field → the feature without which it is refused.
     :param hints: field → the feature without which it is ignored; None means always.
+    :param spellings: other servers' names of fields.
     :param strict: refuse what would be ignored.
     :raises RequestError: naming the field.
     """
-    raw = respelled(raw)
+    raw = respelled(raw, spellings)
     name = raw.get("model")
     if name is not None and not isinstance(name, str):
         raise RequestError("model: a string is expected.", param="model")

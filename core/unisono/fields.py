@@ -24,7 +24,7 @@ from pydantic import (
 
 from .errors import RequestError
 from .languages import language_tag
-from .spellings import KWARGS, SPEECH_SPELLINGS
+from .spellings import KWARGS, SPEECH_SPELLINGS, TRANSCRIPTION_SPELLINGS
 from .types import Params, Task
 
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
@@ -52,6 +52,13 @@ def _language_tag(value: object) -> object:
 
 
 _Language = Annotated[LanguageTag | None, BeforeValidator(_language_tag)]
+
+
+def _words(value: object) -> object:
+    """Accept Xinference's hotwords: one text, with spaces between them."""
+    return value.split() if isinstance(value, str) else value
+
+
 _Text = Annotated[str | None, BeforeValidator(_or_none)]
 _Recording = Annotated[
     bytes | str | None,
@@ -143,7 +150,9 @@ class TranscriptionFields(Fields):
         description="Language of the speech, as ISO 639-1 or BCP 47.",
     )
     languages: list[LanguageTag] = Field([], description="Languages that may be spoken.")
-    keywords: list[str] = Field([], description="Words to expect.")
+    keywords: Annotated[list[str], BeforeValidator(_words)] = Field(
+        [], description="Words to expect; one text counts as the words in it."
+    )
     prompt: str | None = Field(None, description="Preceding text, or vocabulary, as guidance.")
     response_format: TranscriptFormat = Field("json", description="Form of the transcript.")
     temperature: float | None = Field(None, ge=0, le=1, description="Sampling temperature.")
@@ -166,7 +175,9 @@ NEEDLESS = frozenset({"stream"})
 _FUTURE = frozenset({"consent", "turns"})
 RESERVED: Mapping[Task, frozenset[str]] = {
     Task.SPEECH: _FUTURE.union(SpeechFields.model_fields, SPEECH_SPELLINGS, NEEDLESS, {KWARGS}),
-    Task.TRANSCRIPTION: _FUTURE.union(TranscriptionFields.model_fields, {"file", KWARGS}),
+    Task.TRANSCRIPTION: _FUTURE.union(
+        TranscriptionFields.model_fields, TRANSCRIPTION_SPELLINGS, {"file", KWARGS}
+    ),
 }
 """Names that the Params of an engine for a task must not use: the kernel has them, or will."""
 

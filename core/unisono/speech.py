@@ -22,6 +22,7 @@ from .plugins import PluginManager
 from .pool import Pool
 from .prompts import ResolvedVoice, VoiceResolver
 from .runner import EngineRunner
+from .spellings import SPEECH_SPELLINGS
 from .types import (
     AudioChunk,
     Feature,
@@ -53,6 +54,7 @@ def prepare_speech(raw: Mapping[str, Any], catalog: Catalog, config: Config) -> 
         catalog,
         needs=NEEDS,
         hints=HINTS,
+        spellings=SPEECH_SPELLINGS,
         strict=config.server.strict,
     )
     check_turns(turns_of(call.fields, call.entry.info), config.limits.text_chars)

@@ -30,6 +30,8 @@ SPEECH_SPELLINGS = _owners(
     }
 )
 """A name elsewhere → the field of a speech request."""
+TRANSCRIPTION_SPELLINGS = _owners({"keywords": ("hotword", "hotwords")})
+"""A name elsewhere → the field of a transcription request."""
 VOICE_SPELLINGS = _owners(
     {
         "audio_sample": ("audio_file", "audio", "file", "ref_audio", *_RECORDING),

@@ -19,6 +19,7 @@ from .fields import TranscriptionFields
 from .plugins import PluginManager
 from .pool import Pool
 from .runner import EngineRunner
+from .spellings import TRANSCRIPTION_SPELLINGS
 from .spool import Spool
 from .transcripts import Transcript
 from .types import AudioChunk, Feature, Segment, Task, TranscriptionRequest
@@ -54,15 +55,21 @@ def prepare_transcription(
     :raises RequestError: naming the field.
     """
     languages = raw.get("languages")
+    hints = dict(HINTS)
     # An engine is told one language or none.
-    idle = isinstance(languages, list) and (len(languages) > 1 or raw.get("language") is not None)
+    if isinstance(languages, list) and (len(languages) > 1 or raw.get("language") is not None):
+        hints["languages"] = None
+    # Long audio is always cut where that seems best; nobody can say where else.
+    if raw.get("chunking_strategy") == "auto":
+        del hints["chunking_strategy"]
     call = prepare(
         raw,
         TranscriptionFields,
         Task.TRANSCRIPTION,
         catalog,
         needs=NEEDS,
-        hints={**HINTS, "languages": None} if idle else HINTS,
+        hints=hints,
+        spellings=TRANSCRIPTION_SPELLINGS,
         strict=config.server.strict,
     )
     fields, features = call.fields, call.entry.info.features
