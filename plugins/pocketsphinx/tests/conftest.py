@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unisono import AudioChunk, CancelToken, Segment, TranscriptionRequest
+import unisono_pocketsphinx
+from unisono import AudioChunk, CancelToken, Config, Kernel, Segment, TranscriptionRequest
+from unisono.plugins import PluginManager
 from unisono_pocketsphinx.engine import (
     PocketsphinxEngine,
     PocketsphinxParams,
@@ -79,9 +83,35 @@ def write(
     return transcribe
 
 
+@pytest.fixture
+def make_kernel() -> Callable[..., Kernel]:
+    """Make kernels with the plugin and nothing else: make_kernel(runner="thread")."""
+
+    def make(**table: Any) -> Kernel:
+        plugins = PluginManager()
+        plugins.add(unisono_pocketsphinx, "pocketsphinx")
+        models = {"pocketsphinx": {"engine": "pocketsphinx", **table}} if table else {}
+        return Kernel(Config(models=models), plugins)
+
+    return make
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """Wait for what has no event: await until(condition)."""
+
+    async def wait(condition: Callable[[], object], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen"
+            await asyncio.sleep(0.01)
+
+    return wait
+
+
 @pytest.fixture(scope="session")
 def children() -> Callable[..., set[int]]:
-    """List the processes that a process has started and not waited for."""
+    """List the processes that a process has started and that still run."""
     if not Path("/proc/self/stat").exists():
         pytest.skip("needs /proc")
 
@@ -90,10 +120,10 @@ def children() -> Callable[..., set[int]]:
         found = set()
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                fields = stat.read_text().rpartition(")")[2].split()
+                state, its_parent, *_ = stat.read_text().rpartition(")")[2].split()
             except OSError:  # it has ended meanwhile
                 continue
-            if int(fields[1]) == parent:
+            if int(its_parent) == parent and state not in "ZX":
                 found.add(int(stat.parent.name))
         return found
 

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from unisono import Segment
+from unisono import CancelToken, EngineUnavailable, Segment, TranscriptionRequest
+from unisono_pocketsphinx.engine import PocketsphinxEngine
 from unisono_pocketsphinx.utterances import LONGEST, utterances
 
 RATE = 16_000
 Write = Callable[..., list[Segment]]
+MakeRequest = Callable[..., TranscriptionRequest]
 
 
 def silence(seconds: float) -> np.ndarray:
@@ -126,3 +129,41 @@ def test_nothing_but_pauses_is_left_out(goforward: np.ndarray) -> None:
     for (start, end), offset in zip(spans, [2, 5 + len(goforward) / RATE], strict=True):
         assert start / RATE <= offset + 0.46
         assert end / RATE >= offset + 2.12
+
+
+def test_a_cancelled_request_ends_before_the_next_utterance(
+    engine: PocketsphinxEngine, make_request: MakeRequest, goforward: np.ndarray
+) -> None:
+    cancel = CancelToken()
+    samples = np.concatenate([goforward, silence(1), goforward])
+    stream = engine.transcribe(make_request(samples, cancel=cancel))
+    assert next(stream).text == "go forward ten meters"
+    cancel.cancel()
+    assert list(stream) == []
+
+
+def test_a_request_that_was_cancelled_before_is_not_decoded(
+    write: Write, goforward: np.ndarray
+) -> None:
+    cancel = CancelToken()
+    cancel.cancel()
+    assert write(goforward, cancel=cancel) == []
+
+
+def test_a_stream_closed_early_does_not_disturb_the_next_one(
+    engine: PocketsphinxEngine, make_request: MakeRequest, write: Write, goforward: np.ndarray
+) -> None:
+    samples = np.concatenate([goforward, silence(1), goforward])
+    stream = engine.transcribe(make_request(samples, keyphrases=["meters"]))
+    assert next(stream).text == "meters"
+    stream.close()
+    assert texts(write(goforward)) == ["go forward ten meters"]
+
+
+@pytest.mark.parametrize("setting", ["acoustic_model", "language_model", "dictionary"])
+def test_a_missing_model_file_is_named_by_its_setting(
+    make_engine: Callable[..., PocketsphinxEngine], tmp_path: Path, setting: str
+) -> None:
+    with pytest.raises(EngineUnavailable, match=setting) as caught:
+        make_engine(**{setting: tmp_path / "nowhere"}).load()
+    assert "nowhere" not in str(caught.value)

@@ -1,33 +1,214 @@
+"""The promises of the model's process, through the kernel that runs it."""
+
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from unisono import CancelToken, EngineUnavailable, Segment, TranscriptionRequest
-from unisono_pocketsphinx.engine import PocketsphinxEngine
+from unisono import AudioChunk, EngineUnavailable, Kernel, RequestError
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes and signals"),
+]
 
 Children = Callable[..., set[int]]
-MakeEngine = Callable[..., PocketsphinxEngine]
-MakeRequest = Callable[..., TranscriptionRequest]
-Write = Callable[..., list[Segment]]
+MakeKernel = Callable[..., Kernel]
+Until = Callable[..., Awaitable[None]]
+SENTENCE = "go forward ten meters"
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def listen(kernel: Kernel, samples: np.ndarray, **fields: Any) -> str:
+    audio = AudioChunk(samples, 16_000)
+    transcript = await kernel.transcribe(audio, model="pocketsphinx", **fields)
+    return " ".join(segment.text for segment in transcript.segments)
+
+
+async def test_the_event_loop_runs_on_while_the_model_loads_and_decodes(
+    make_kernel: MakeKernel, babble: np.ndarray
+) -> None:
+    async with make_kernel() as kernel:
+        work = asyncio.create_task(listen(kernel, babble[: 8 * 16_000]))
+        gaps = []
+        while not work.done():
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            gaps.append(time.monotonic() - began)
+        assert await work
+    assert len(gaps) > 20
+    assert max(gaps) < 0.5  # in this process the gap would be the decoding, 1 to 3 seconds
+
+
+async def test_closing_the_stream_ends_the_decoding_and_frees_the_model(
+    make_kernel: MakeKernel,
+    children: Children,
+    until: Until,
+    goforward: np.ndarray,
+    babble: np.ndarray,
+) -> None:
+    samples = np.concatenate([goforward, np.zeros(16_000, np.float32), np.tile(babble, 4)])
+    async with make_kernel() as kernel:
+        assert await listen(kernel, goforward) == SENTENCE
+        call = kernel.prepare_transcription({"model": "pocketsphinx"})
+        stream = await kernel.open_transcription(call, AudioChunk(samples, 16_000))
+        assert (await anext(stream)).text == SENTENCE
+        (worker,) = children()
+        await asyncio.sleep(0.1)  # the second utterance, which takes many seconds, has begun
+        await stream.aclose()
+        assert not kernel.pool.loaded()["pocketsphinx"], "the slot is still taken"
+        assert await listen(kernel, goforward) == SENTENCE
+        await until(lambda: worker not in children(), seconds=1)
+
+
+async def test_a_dead_worker_fails_its_request_only(
+    make_kernel: MakeKernel, children: Children, goforward: np.ndarray, babble: np.ndarray
+) -> None:
+    async with make_kernel() as kernel:
+        assert await listen(kernel, goforward) == SENTENCE
+        (worker,) = children()
+        work = asyncio.create_task(listen(kernel, babble))
+        await asyncio.sleep(0.2)
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(EngineUnavailable, match="Send the request again"):
+            await work
+        assert await listen(kernel, goforward) == SENTENCE
+
+
+async def test_a_worker_that_died_between_requests_is_replaced_unnoticed(
+    make_kernel: MakeKernel, children: Children, until: Until, goforward: np.ndarray
+) -> None:
+    async with make_kernel() as kernel:
+        assert await listen(kernel, goforward) == SENTENCE
+        (worker,) = children()
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: children() - {worker})
+        assert await listen(kernel, goforward) == SENTENCE
+
+
+async def test_unloading_leaves_no_process_and_closing_no_thread(
+    make_kernel: MakeKernel, children: Children, until: Until, goforward: np.ndarray
+) -> None:
+    threads = threading.active_count()
+    async with make_kernel() as kernel:
+        for _ in range(2):
+            assert await listen(kernel, goforward) == SENTENCE
+            assert len(children()) == 1
+            assert await kernel.pool.unload("pocketsphinx")
+            assert children() == set()
+    await until(lambda: threading.active_count() <= threads)
+
+
+async def test_options_and_errors_come_through(
+    make_kernel: MakeKernel, goforward: np.ndarray
+) -> None:
+    head = "#JSGF V1.0; grammar robot; public <move> = "
+    async with make_kernel() as kernel:
+        grammar = head + "go (forward | backward) (two | ten) meters;"
+        assert await listen(kernel, goforward, grammar=grammar) == SENTENCE
+        assert await listen(kernel, goforward, keyphrases=["meters"]) == "meters"
+        for wrong in ("go <nowhere>;", "frobnicate;", "go (;"):
+            with pytest.raises(RequestError) as caught:
+                await listen(kernel, goforward, grammar=head + wrong)
+            assert caught.value.param == "grammar"
+        assert await listen(kernel, goforward) == SENTENCE
+
+
+async def test_utterances_arrive_one_by_one(
+    make_kernel: MakeKernel, goforward: np.ndarray, babble: np.ndarray
+) -> None:
+    samples = np.concatenate([goforward, np.zeros(16_000, np.float32), babble[: 8 * 16_000]])
+    async with make_kernel() as kernel:
+        call = kernel.prepare_transcription({"model": "pocketsphinx"})
+        stream = await kernel.open_transcription(call, AudioChunk(goforward, 16_000))
+        async for segment in stream:
+            assert segment.text == SENTENCE
+        stream = await kernel.open_transcription(call, AudioChunk(samples, 16_000))
+        began = time.monotonic()
+        assert (await anext(stream)).text == SENTENCE
+        waited = time.monotonic() - began
+        async for _ in stream:
+            pass
+        assert waited < (time.monotonic() - began) / 2
+
+
+async def test_the_operator_may_run_it_on_a_thread(
+    make_kernel: MakeKernel, children: Children, goforward: np.ndarray
+) -> None:
+    async with make_kernel(runner="thread") as kernel:
+        assert await listen(kernel, goforward) == SENTENCE
+        assert children() == set()
+
+
+async def test_a_model_that_cannot_be_loaded_makes_the_engine_unavailable(
+    make_kernel: MakeKernel,
+    children: Children,
+    until: Until,
+    tmp_path: Path,
+    goforward: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "unisono.worker.pocketsphinx")
+    async with make_kernel(acoustic_model=str(tmp_path)) as kernel:
+        with pytest.raises(EngineUnavailable, match="server's log") as caught:
+            await listen(kernel, goforward)
+        assert str(tmp_path) not in str(caught.value)
+        await until(lambda: any(str(tmp_path) in record.message for record in caplog.records))
+    assert children() == set()
+
+
+SERVER = """
+import asyncio, sys
+import numpy as np
+import unisono_pocketsphinx
+from unisono import AudioChunk, Config, Kernel
+from unisono.plugins import PluginManager
+async def main():
+    plugins = PluginManager()
+    plugins.add(unisono_pocketsphinx, "pocketsphinx")
+    babble = np.load(sys.argv[1])
+    async with Kernel(Config(), plugins) as kernel:
+        short, long = AudioChunk(babble[:8000], 16000), AudioChunk(babble, 16000)
+        await kernel.transcribe(short, model="pocketsphinx")
+        asyncio.get_running_loop().call_later(0.3, lambda: print("busy", flush=True))
+        await kernel.transcribe(long, model="pocketsphinx")
+        await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it finishes its utterance first")
+def test_a_busy_worker_dies_with_its_server(
+    tmp_path: Path, children: Children, babble: np.ndarray
+) -> None:
+    np.save(tmp_path / "babble.npy", babble)
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "babble.npy")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"busy\n"
+        (worker,) = children(server.pid)
+        server.kill()
+    deadline = time.monotonic() + 2
+    while not is_gone(worker):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-    return True
 
 
 def is_gone(pid: int) -> bool:
@@ -36,178 +217,3 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
         return True
-
-
-def test_cancelling_stops_the_decoding_and_the_next_request_works(
-    engine: PocketsphinxEngine,
-    make_request: MakeRequest,
-    write: Write,
-    goforward: np.ndarray,
-    babble: np.ndarray,
-) -> None:
-    cancel = CancelToken()
-    began: list[float] = []
-    timer = threading.Timer(0.3, lambda: (began.append(time.monotonic()), cancel.cancel()))
-    timer.start()
-    segments = list(engine.transcribe(make_request(babble, cancel=cancel)))
-    assert time.monotonic() - began[0] < 1.0  # the decoding would have gone on for 3 to 9
-    assert segments == []
-    assert [segment.text for segment in write(goforward)] == ["go forward ten meters"]
-
-
-def test_a_request_cancelled_before_it_began_does_not_reach_the_worker(
-    write: Write, children: Children, goforward: np.ndarray
-) -> None:
-    before = write(goforward), children()
-    cancel = CancelToken()
-    cancel.cancel()
-    assert write(goforward, cancel=cancel) == []
-    assert (write(goforward), children()) == before
-
-
-def test_closing_the_stream_stops_the_decoding(
-    engine: PocketsphinxEngine,
-    make_request: MakeRequest,
-    write: Write,
-    goforward: np.ndarray,
-    babble: np.ndarray,
-) -> None:
-    pause = np.zeros(16_000, np.float32)
-    stream = engine.transcribe(make_request(np.concatenate([goforward, pause, babble])))
-    assert next(stream).text == "go forward ten meters"
-    began = time.monotonic()
-    stream.close()
-    assert time.monotonic() - began < 1.0
-    assert [segment.text for segment in write(goforward)] == ["go forward ten meters"]
-
-
-def test_a_dead_worker_fails_its_request_only(
-    make_engine: MakeEngine,
-    make_request: MakeRequest,
-    children: Children,
-    goforward: np.ndarray,
-    babble: np.ndarray,
-) -> None:
-    others = children()
-    engine = make_engine()
-    engine.load()
-    (worker,) = children() - others
-    timer = threading.Timer(0.3, os.kill, [worker, signal.SIGKILL])
-    timer.start()
-    with pytest.raises(EngineUnavailable, match="Send the request again"):
-        list(engine.transcribe(make_request(babble)))
-    assert worker not in children()
-    (segment,) = engine.transcribe(make_request(goforward))
-    assert segment.text == "go forward ten meters"
-    engine.unload()
-
-
-def test_a_worker_that_died_between_requests_is_replaced_after_one_error(
-    make_engine: MakeEngine, make_request: MakeRequest, children: Children, goforward: np.ndarray
-) -> None:
-    others = children()
-    engine = make_engine()
-    engine.load()
-    (worker,) = children() - others
-    os.kill(worker, signal.SIGKILL)
-    with pytest.raises(EngineUnavailable):
-        list(engine.transcribe(make_request(goforward)))
-    (segment,) = engine.transcribe(make_request(goforward))
-    assert segment.text == "go forward ten meters"
-    engine.unload()
-
-
-def test_unloading_leaves_no_process_and_no_thread(
-    make_engine: MakeEngine, children: Children
-) -> None:
-    others, threads = children(), threading.active_count()
-    engine = make_engine()
-    engine.load()
-    assert len(children() - others) == 1
-    engine.unload()
-    assert children() == others
-    assert wait_for(lambda: threading.active_count() == threads, seconds=5)
-
-
-def test_an_engine_can_be_loaded_again(
-    make_engine: MakeEngine, make_request: MakeRequest, goforward: np.ndarray
-) -> None:
-    engine = make_engine()
-    for _ in range(2):
-        engine.load()
-        assert list(engine.transcribe(make_request(goforward)))
-        engine.unload()
-
-
-@pytest.mark.parametrize("busy", [False, True])
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it finishes its utterance first")
-def test_the_worker_dies_with_its_parent(
-    tmp_path: Path, children: Children, babble: np.ndarray, busy: bool
-) -> None:
-    np.save(tmp_path / "babble.npy", babble)
-    script = tmp_path / "script.py"  # it has no `if __name__ == "__main__"`, as scripts have none
-    script.write_text(
-        "import sys, threading, time\n"
-        "import numpy as np\n"
-        "from unisono import AudioChunk, TranscriptionRequest\n"
-        "from unisono_pocketsphinx.engine import *\n"
-        "settings = PocketsphinxSettings()\n"
-        "engine = PocketsphinxEngine(PocketsphinxEngine.describe(settings), settings)\n"
-        "engine.load()\n"
-        f"audio = AudioChunk(np.load({str(tmp_path / 'babble.npy')!r}), 16000)\n"
-        "request = TranscriptionRequest(audio, params=PocketsphinxParams())\n"
-        "threading.Timer(0.3, print, ['ready'], {'flush': True}).start()\n"
-        f"{'list(engine.transcribe(request))' if busy else ''}\n"
-        "time.sleep(60)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, str(script)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        (worker,) = children(parent.pid)
-        assert not is_gone(worker)
-        parent.kill()
-    assert wait_for(lambda: is_gone(worker), seconds=2)
-
-
-def test_the_interpreter_runs_on_while_the_worker_decodes(write: Write, babble: np.ndarray) -> None:
-    gaps: list[float] = []
-    done = threading.Event()
-
-    def tick() -> None:
-        last = time.monotonic()
-        while not done.is_set():
-            time.sleep(0.01)
-            gaps.append(time.monotonic() - last)
-            last += gaps[-1]
-
-    ticker = threading.Thread(target=tick)
-    ticker.start()
-    write(babble[: 8 * 16_000])
-    done.set()
-    ticker.join()
-    assert len(gaps) > 20
-    assert max(gaps) < 0.5  # in this process the gap would be the decoding, 1 to 3 seconds
-
-
-@pytest.mark.parametrize("setting", ["acoustic_model", "language_model", "dictionary"])
-def test_a_missing_model_file_is_named_by_its_setting(
-    make_engine: MakeEngine, tmp_path: Path, setting: str
-) -> None:
-    with pytest.raises(EngineUnavailable, match=setting) as caught:
-        make_engine(**{setting: tmp_path / "nowhere"}).load()
-    assert "nowhere" not in str(caught.value)
-
-
-def test_a_model_that_cannot_be_loaded_makes_the_engine_unavailable(
-    make_engine: MakeEngine,
-    children: Children,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    others = children()
-    with pytest.raises(EngineUnavailable, match="log"):
-        make_engine(acoustic_model=tmp_path).load()
-    assert children() == others
-    assert str(tmp_path) in capfd.readouterr().err

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from unisono import (
-    CancelToken,
     Engine,
     EngineUnavailable,
     Feature,
@@ -23,13 +23,12 @@ from unisono import (
 )
 
 from .pcm import to_pcm
-from .process import WorkerProcess
+
+if TYPE_CHECKING:
+    from .recognizer import Recognizer
 
 _OPTIONS = {"acoustic_model": "hmm", "language_model": "lm", "dictionary": "dict"}
 """What the decoder calls our settings."""
-
-_COMPILE_SECONDS = 5.0
-"""Rules that refer to others twice double at each level; this bounds their time and memory."""
 
 
 class PocketsphinxParams(Params):
@@ -76,18 +75,13 @@ class PocketsphinxEngine(Engine):
     """CMU PocketSphinx. Long audio is cut at pauses, and each utterance is sent when it is done."""
 
     name = "pocketsphinx"
+    runner = "process"  # decoding an utterance holds the interpreter, for seconds
     params_type = PocketsphinxParams
     settings_type = PocketsphinxSettings
 
     def __init__(self, model: ModelInfo, settings: PocketsphinxSettings) -> None:
         super().__init__(model, settings)
-        self._paths = {
-            "acoustic_model": settings.acoustic_model,
-            "language_model": settings.language_model,
-            "dictionary": settings.dictionary,
-        }
-        options = {_OPTIONS[name]: str(path) for name, path in self._paths.items() if path}
-        self._worker = WorkerProcess(options)
+        self._recognizer: Recognizer | None = None
 
     @classmethod
     def presets(cls) -> Mapping[str, Settings]:
@@ -102,15 +96,28 @@ class PocketsphinxEngine(Engine):
         )
 
     def load(self) -> None:
-        for name, path in self._paths.items():
+        from .recognizer import Recognizer  # noqa: PLC0415 - it needs the library
+
+        # We read grammars ourselves; the library's reader would open files that they import.
+        os.environ["JSGF_PATH"] = os.devnull
+        options = {}
+        for name, option in _OPTIONS.items():
+            path: Path | None = getattr(self.settings, name)
             if path and not path.exists():
                 raise EngineUnavailable(
                     f"The {name} of model {self.model.id!r} does not exist; correct its path."
                 )
-        self._worker.load()
+            if path:
+                options[option] = str(path)
+        try:
+            self._recognizer = Recognizer(options)
+        except RuntimeError as error:
+            raise EngineUnavailable(
+                "PocketSphinx cannot load its model; see the server's log or `unisono --debug`."
+            ) from error
 
     def unload(self) -> None:
-        self._worker.close()
+        self._recognizer = None
 
     def transcribe(self, request: TranscriptionRequest) -> Iterator[Segment]:
         params: PocketsphinxParams = request.params
@@ -120,27 +127,10 @@ class PocketsphinxEngine(Engine):
             )
         if "keyphrase_threshold" in params.model_fields_set and not params.keyphrases:
             raise RequestError("keyphrase_threshold needs keyphrases.", param="keyphrase_threshold")
-        if params.grammar is not None or params.keyphrases:
-            self._constrain(params, request.cancel)
-        pcm = to_pcm(request.audio.samples)
-        yield from self._worker.call(
-            "transcribe", pcm, request.word_timestamps, cancel=request.cancel
-        )
-
-    def _constrain(self, params: PocketsphinxParams, cancel: CancelToken) -> None:
-        call = self._worker.call(
-            "constrain",
-            params.grammar,
-            params.keyphrases,
-            params.keyphrase_threshold,
-            cancel=cancel,
-            seconds=_COMPILE_SECONDS,
-        )
-        try:
-            for _ in call:
-                pass
-        except TimeoutError as error:
-            raise RequestError(
-                "The grammar is too complex; its rules expand to too many states.",
-                param="grammar",
-            ) from error
+        recognizer = self._recognizer
+        assert recognizer is not None
+        with recognizer.listening_for(
+            params.grammar, params.keyphrases, params.keyphrase_threshold
+        ):
+            pcm = to_pcm(request.audio.samples)
+            yield from recognizer.transcribe(pcm, request.word_timestamps, request.cancel)

@@ -1,14 +1,16 @@
-"""The decoder, in the process that it may block."""
+"""The decoder: one utterance after the other, each in one call that nothing can interrupt."""
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from pocketsphinx import Decoder, set_loglevel
 
-from unisono import Segment, Word
+from unisono import CancelToken, Segment, Word
 
 from .searches import add_grammar, add_keyphrases
 from .utterances import SAMPLE_RATE, utterances
@@ -16,55 +18,57 @@ from .utterances import SAMPLE_RATE, utterances
 _SEARCH = "request"
 _FRAME_RATE = 100
 _VARIANT = re.compile(r"\(\d+\)$")
+_BREATH = 0.005
 
 
 class Recognizer:
-    """A model. Its methods are generators, so that a worker can run any of them alike."""
+    """A model.
 
-    _decoder: Decoder
-    _constrained = False
+    :param options: for the decoder: `hmm`, `lm`, `dict`; left out, the bundled ones.
+    :raises RuntimeError: if the decoder cannot use them; it logs why.
+    """
 
-    def load(self, options: Mapping[str, str]) -> Iterator[Segment]:
-        """Load the model, before anything else. Yields nothing.
-
-        :param options: for the decoder: `hmm`, `lm`, `dict`; left out, the bundled ones.
-        :raises RuntimeError: if the decoder cannot use them; it logs why.
-        """
+    def __init__(self, options: Mapping[str, str]) -> None:
         # No delay of detections: it serves live audio, and loses a phrase at the very end.
         self._decoder = Decoder(loglevel="ERROR", kws_delay=0, **options)
         set_loglevel("FATAL")
-        yield from ()
 
-    def constrain(
+    @contextmanager
+    def listening_for(
         self, grammar: str | None, keyphrases: Sequence[str], threshold: float
-    ) -> Iterator[Segment]:
-        """Listen for a grammar or for phrases in the next `transcribe`. Yields nothing.
+    ) -> Iterator[None]:
+        """Listen for a grammar or for phrases meanwhile, or without any for the whole language.
 
         :raises RequestError: if the decoder cannot use them.
         """
         if grammar is not None:
             add_grammar(self._decoder, _SEARCH, grammar)
-        else:
+        elif keyphrases:
             add_keyphrases(self._decoder, _SEARCH, keyphrases, threshold)
+        else:
+            yield
+            return
         self._decoder.activate_search(_SEARCH)
-        self._constrained = True
-        yield from ()
+        try:
+            yield
+        finally:
+            self._decoder.activate_search()
+            self._decoder.remove_search(_SEARCH)
 
-    def transcribe(self, pcm: bytes, with_words: bool) -> Iterator[Segment]:
-        """Yield each utterance as soon as it is decoded.
+    def transcribe(self, pcm: bytes, with_words: bool, cancel: CancelToken) -> Iterator[Segment]:
+        """Yield each utterance as soon as it is decoded. Ends before the next once cancelled.
 
         :param pcm: 16-bit, mono, 16 000 hertz.
         """
-        try:
-            for start, end in utterances(pcm):
-                words = self._decode(pcm[2 * start : 2 * end], start / SAMPLE_RATE)
-                if words:
-                    yield _segment(words, with_words)
-        finally:
-            if self._constrained:
-                self._constrained = False
-                self._decoder.activate_search()
-                self._decoder.remove_search(_SEARCH)
+        for start, end in utterances(pcm):
+            if cancel.cancelled:
+                return
+            words = self._decode(pcm[2 * start : 2 * end], start / SAMPLE_RATE)
+            if words:
+                yield _segment(words, with_words)
+            # The decoder keeps the interpreter to itself. Without a pause the other threads could
+            # not send this segment, nor hear of a cancellation, before the next one is done.
+            time.sleep(_BREATH)
 
     def _decode(self, pcm: bytes, offset: float) -> list[Word]:
         decoder = self._decoder

@@ -2,56 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
-from pocketsphinx import Decoder, set_loglevel
+from pocketsphinx import Decoder, FsgModel
 
 from unisono import RequestError
 
-_TOP = "all public rules"
-_NOT_RULES = re.compile(r'\{[^}]*\}|"[^"]*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
-_NAME = re.compile(r"\bgrammar\s+([^\s;]+)\s*;")
-_PUBLIC = re.compile(r"\bpublic\s*(<[^<>]+>)\s*=")
-_TOKEN = re.compile(r"[^\s=;|*+<>()\[\]]+")
-_COMPLAINT = re.compile(r'^ERROR: (?:"[^"]*", line \d+: )?(.*?)(?: at line \d+.*)?$', re.MULTILINE)
+from .jsgf import parse, too_complex
+from .network import END, START, expand
+
 _PHRASE = re.compile(r"\s*(.*?)\s*(?:/([^/]*)/\s*)?", re.DOTALL)
+
+_MOST_VISITS = 1_000_000
+"""For each further pronunciation of a word, the library visits every state of the network, for a
+quarter of a microsecond, and every word there, for a tenth of that."""
 
 
 def add_grammar(decoder: Decoder, search: str, grammar: str) -> None:
     """Add a search for what any public rule of a JSGF grammar allows.
 
-    The library itself would take one public rule, whichever its hash table has first, and would
-    go on with half a grammar after an undefined rule, which it only logs.
-
     :raises RequestError: if the grammar is invalid or has words that the dictionary lacks.
     """
-    text = _NOT_RULES.sub(" ", grammar)
-    name, rules = _NAME.search(text), _PUBLIC.findall(text)
-    if not text.lstrip().startswith("#JSGF") or name is None:
-        raise _wrong_grammar('it must begin with "#JSGF V1.0; grammar <name>;"')
-    if not rules:
-        raise _wrong_grammar("it has no public rule")
-    joined = f"{grammar}\n<{_TOP}> = {' | '.join(rules)};"
-
-    with _complaints() as complaints:
-        try:
-            model = decoder.parse_jsgf(joined, f"{name[1]}.{_TOP}")
-            known = set(filter(lambda token: model.word_id(token) >= 0, _TOKEN.findall(text)))
-            unknown = _unknown(decoder, sorted(known))
-            if not unknown:
-                decoder.add_fsg(search, model)
-        except (RuntimeError, ValueError):
-            complaints.append("it cannot be parsed")
-    if complaints:
-        raise _wrong_grammar(complaints[0])
-    if unknown:
+    network = expand(parse(grammar))
+    words = sorted({word for _, _, word in network.words})
+    if unknown := _unknown(decoder, words):
         raise _unknown_words(unknown, "grammar")
+    if _variants(decoder, words) * (network.states + len(network.words) // 10) > _MOST_VISITS:
+        raise too_complex()
+    scale = decoder.get_logmath()
+    model = FsgModel(search, scale, decoder.config["lw"], network.states)
+    model.set_start_state(START)
+    model.set_final_state(END)
+    for (begin, end, word), probability in network.words.items():
+        model.trans_add(begin, end, scale.log(probability), model.word_add(word))
+    for (begin, end), probability in network.jumps.items():
+        model.null_trans_add(begin, end, scale.log(probability))
+    decoder.add_fsg(search, model)
 
 
 def add_keyphrases(decoder: Decoder, search: str, phrases: Sequence[str], threshold: float) -> None:
@@ -92,8 +82,16 @@ def _unknown(decoder: Decoder, words: Iterable[str]) -> list[str]:
     return [
         word
         for word in words
-        if word[0] in "<[+" or not word.isprintable() or decoder.lookup_word(word) is None
+        if word[:1] in "<[+" or not word.isprintable() or decoder.lookup_word(word) is None
     ]
+
+
+def _variants(decoder: Decoder, words: Iterable[str]) -> int:
+    """Return how many further pronunciations there are; the dictionary has them as "the(2)"."""
+    return sum(
+        next(n for n in count() if decoder.lookup_word(f"{word}({n + 2})") is None)
+        for word in words
+    )
 
 
 def _unknown_words(words: list[str], param: str) -> RequestError:
@@ -102,28 +100,3 @@ def _unknown_words(words: list[str], param: str) -> RequestError:
         f"The dictionary of this model, which is in lower case, does not have {listed}.",
         param=param,
     )
-
-
-def _wrong_grammar(problem: str) -> RequestError:
-    return RequestError(f"The JSGF grammar is invalid: {problem}.", param="grammar")
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect the errors that the library logs meanwhile; the list is filled at the end."""
-    complaints: list[str] = []
-    reader, writer = os.pipe()
-    if sys.platform != "win32":
-        os.set_blocking(writer, False)  # what does not fit the pipe is lost, and need not be read
-    stderr = os.dup(2)
-    os.dup2(writer, 2)
-    os.close(writer)
-    set_loglevel("ERROR")
-    try:
-        yield complaints
-    finally:
-        set_loglevel("FATAL")
-        os.dup2(stderr, 2)  # closes the last writing end: reading meets the end of the file
-        os.close(stderr)
-        with open(reader, encoding="utf-8", errors="replace") as log:
-            complaints[:0] = _COMPLAINT.findall(log.read())
