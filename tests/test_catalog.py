@@ -364,3 +364,33 @@ def test_a_preset_that_must_be_downloaded_is_nobodys_default_unless_there_is_no_
     assert default(Distant) == "distant"
     assert default(Distant, Near, models={"mine": {"engine": "distant"}}) == "mine"
     assert default(Distant, Near, defaults={"speech": "distant"}) == "distant"
+
+
+def test_a_preset_whose_weights_have_come_is_the_default_before_one_that_needs_none(
+    providing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Better(echo.EchoEngine):
+        name = "better"
+
+        @classmethod
+        def presets(cls) -> Mapping[str, Settings]:
+            return {"better": echo.EchoSettings()}
+
+        @classmethod
+        def weights(cls, settings: Any) -> Sequence[Weights]:
+            return [Weights("somebody/something")]
+
+    def default() -> str:
+        manager = PluginManager()
+        manager.add(providing(Better), "better")
+        manager.add(echo, "echo")
+        entry = Catalog(Config.load(), manager).default(Task.SPEECH)
+        assert entry
+        return entry.id
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert default() == "echo"
+    monkeypatch.setattr("unisono.weights.find_weights", lambda weights: tmp_path)
+    assert default() == "echo", "there is not even a folder"
+    (tmp_path / "models--somebody--something").mkdir()
+    assert default() == "better"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -155,3 +157,18 @@ def test_without_the_library_it_is_said_how_to_install_it(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(EngineUnavailable, match=r"pip install 'unisono\[hub\]'"):
         find_weights(Weights("owner/name"))
+
+
+def test_where_weights_are_looked_for_is_where_the_library_looks() -> None:
+    code = (
+        "from unisono.weights import _cache; from huggingface_hub import constants; "
+        "assert str(_cache()) == constants.HF_HUB_CACHE, (_cache(), constants.HF_HUB_CACHE)"
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    for environment in (
+        {},
+        {"HF_HOME": "/somewhere"},
+        {"HF_HUB_CACHE": "/elsewhere", "HF_HOME": "/somewhere"},
+        {"XDG_CACHE_HOME": "/caches"},
+    ):
+        subprocess.run([sys.executable, "-c", code], env={**plain, **environment}, check=True)

@@ -11,6 +11,7 @@ from .entries import Entry, configured, presets
 from .errors import ConfigError, ModelNotFound, RequestError
 from .plugins import PluginManager
 from .types import Task
+from .weights import are_here
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ class Catalog:
         name: str | None = getattr(config.defaults, task.value)
         if name is None:
             # A model of the configuration is meant to be used; a preset may not even be here.
-            ready = [e for e in able if e.id in config.models or not e.weights]
+            ready = (e for e in able if e.id in config.models or are_here(e.weights))
             return next(iter([*ready, *able]), None)
         for entry in able:
             if entry.id == name:

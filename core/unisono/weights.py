@@ -10,6 +10,7 @@ in the repository's folder, the files of that commit with their sizes, written b
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -56,6 +57,28 @@ def find_weights(weights: Weights) -> Path:
     if not complete:
         raise _missing(weights)
     return snapshot
+
+
+def are_here(needed: Iterable[Weights]) -> bool:
+    """Say whether weights are here, without importing the library where they plainly are not."""
+    for weights in needed:
+        folder = _cache() / f"models--{weights.repo.replace('/', '--')}"
+        try:
+            if not folder.is_dir() or not find_weights(weights):
+                return False
+        except EngineUnavailable:
+            return False
+    return True
+
+
+def _cache() -> Path:
+    """Return where the library looks (its `constants.HF_HUB_CACHE`)."""
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    if named:
+        return Path(named).expanduser()
+    above = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or str(Path(above) / "huggingface")
+    return Path(home).expanduser() / "hub"
 
 
 def require_hub() -> None:
