@@ -15,11 +15,11 @@ FLOORS = [
     "errors voice types languages",
     "engine hookspecs",
     "audio codecs containers decoding spool text spellings fields lanes builtin"
-    " weights downloads cache addresses https",
+    " weights downloads cache addresses https breaks",
     "sections config plugins prepared batching runner"
     " wire answers spawn pipes process replicas worker",
     "entries foreign launch catalog pool store voice_index references remote files",
-    "calls prompts dialogue speech transcription subtitles transcripts rendering kernel",
+    "calls prompts dialogue speech transcription cues subtitles transcripts rendering kernel",
     "api cli testing __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -95,10 +95,10 @@ def test_no_segments_make_empty_subtitles() -> None:
 @pytest.mark.parametrize(
     ("start", "end", "timing"),
     [
-        (0.0004, 0.0006, "00:00:00,000 --> 00:00:00,001"),
+        (0.0004, 1.0006, "00:00:00,000 --> 00:00:01,001"),
         (59.9996, 61.0, "00:01:00,000 --> 00:01:01,000"),
-        (3599.9999, 3600.25, "01:00:00,000 --> 01:00:00,250"),
-        (360_000.0, 4_000_000.5, "100:00:00,000 --> 1111:06:40,500"),
+        (3599.9999, 3601.25, "01:00:00,000 --> 01:00:01,250"),
+        (3_999_999.0, 4_000_000.5, "1111:06:39,000 --> 1111:06:40,500"),
         (2.0, 2.0, "00:00:02,000 --> 00:00:02,001"),
         (2.0, 1.0, "00:00:02,000 --> 00:00:02,001"),
         (-1.0, -0.5, "00:00:00,000 --> 00:00:00,001"),
@@ -106,8 +106,24 @@ def test_no_segments_make_empty_subtitles() -> None:
 )
 def test_times_are_whole_milliseconds_and_cues_last(start: float, end: float, timing: str) -> None:
     segments = [Segment("Hello.", start, end)]
-    assert to_srt(segments).splitlines()[1] == timing
-    assert to_vtt(segments).splitlines()[2] == timing.replace(",", ".")
+    duration = max(0.0, end)  # no time after the segment to go on
+    assert to_srt(segments, duration=duration).splitlines()[1] == timing
+    assert to_vtt(segments, duration=duration).splitlines()[2] == timing.replace(",", ".")
+
+
+def test_a_cue_of_two_lines_stays_one_cue() -> None:
+    text = "It was a bright cold day in April, and the clocks were striking thirteen."
+    lines = ["It was a bright cold day in April,", "and the clocks were striking thirteen."]
+    segments = [Segment(text, 0, 5, speaker="Anna")]
+    assert to_vtt(segments).splitlines()[3:] == [f"<v Anna>{lines[0]}", lines[1]]
+    assert to_srt(segments).splitlines()[2:] == [f"Anna: {lines[0]}", lines[1]]
+
+
+def test_every_cue_of_vtt_has_its_voice_and_srt_names_it_once() -> None:
+    text = "One sentence that is rather long. " * 4
+    segments = [Segment(text, 0, 12, speaker="Anna"), Segment("No.", 12, 13, speaker="Bob")]
+    assert to_vtt(segments).count("<v Anna>") == to_vtt(segments).count("-->") - 1 > 1
+    assert to_srt(segments).count("Anna: ") == to_srt(segments).count("Bob: ") == 1
 
 
 def test_segments_without_text_make_no_cue_and_take_no_number() -> None:

@@ -447,6 +447,27 @@ async def test_granularities_need_a_format_that_carries_them(echoing: Echoing) -
             assert "verbose_json" in str(error)
 
 
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+async def test_subtitles_are_timed_by_words_if_the_model_has_them(
+    echoing: Echoing, watching: Watching, form: str
+) -> None:
+    async with echoing(features=[]) as kernel:
+        await kernel.transcribe(audio(), model="model", response_format=form)
+        assert not watching.request.word_timestamps
+        await kernel.transcribe(audio(), model="able", response_format=form)
+        assert watching.request.word_timestamps
+
+
+@pytest.mark.parametrize("form", ["json", "text", "verbose_json", "diarized_json"])
+async def test_other_formats_have_words_only_on_demand(
+    echoing: Echoing, watching: Watching, form: str
+) -> None:
+    async with echoing() as kernel:
+        transcript = await kernel.transcribe(audio(), model="able", response_format=form)
+    assert not watching.request.word_timestamps
+    assert not any(segment.words for segment in transcript.segments)
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt", "verbose_json"])
 async def test_what_cannot_be_streamed_is_refused(echoing: Echoing, form: str) -> None:
     async with echoing() as kernel:

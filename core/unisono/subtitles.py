@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import html
 import math
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from .breaks import UNSPACED
+from .cues import Cue, make_cues, one_line
 from .languages import language_name
 from .types import Segment, Word
 
-# Han, kana, bopomofo, their punctuation and full-width forms: scripts that write no spaces.
-# Hangul is not among them, and Thai puts a space where a sentence ends.
-_UNSPACED = re.compile(
-    "[\u2e80-\u30ff\u3100-\u312f\u3190-\u321f\u3220-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    "\ufe30-\ufe4f\uff00-\uff9f\U00020000-\U0003ffff]"
-)
 _QUOTES = "\"'‘’“”…—"
 
 
@@ -34,7 +29,7 @@ def separator(before: str, after: str) -> str:
         return ""
     last = before.rstrip(_QUOTES)[-1:]
     first = after.lstrip(_QUOTES)[:1]
-    return "" if _UNSPACED.match(last) and _UNSPACED.match(first) else " "
+    return "" if UNSPACED.match(last) and UNSPACED.match(first) else " "
 
 
 def to_text(segments: Sequence[Segment]) -> str:
@@ -42,26 +37,40 @@ def to_text(segments: Sequence[Segment]) -> str:
     parts: list[str] = []
     before = ""
     for segment in segments:
-        if text := _line(segment.text):
+        if text := one_line(segment.text):
             parts += separator(before, text), text
             before = text
     return "".join(parts)
 
 
-def to_srt(segments: Sequence[Segment]) -> str:
-    """Return SubRip subtitles."""
+def to_srt(
+    segments: Sequence[Segment], *, duration: float = math.inf, language: str | None = None
+) -> str:
+    """Return SubRip subtitles. The speaker's name stands before each segment.
+
+    :param duration: seconds of audio.
+    :param language: BCP 47 tag of the text.
+    """
+    cues = make_cues(segments, duration=duration, language=language, labels=True)
     return "\n".join(
         # SubRip cannot escape an arrow; openai/whisper shortens it in the same way.
-        f"{number}\n{_timing(segment, ',')}\n{_prefix(segment)}{text.replace('-->', '->')}\n"
-        for number, (segment, text) in enumerate(_cues(segments), start=1)
+        f"{number}\n{_timing(cue, ',')}\n{_payload(cue).replace('-->', '->')}\n"
+        for number, cue in enumerate(cues, start=1)
     )
 
 
-def to_vtt(segments: Sequence[Segment]) -> str:
-    """Return WebVTT subtitles (https://www.w3.org/TR/webvtt1/)."""
+def to_vtt(
+    segments: Sequence[Segment], *, duration: float = math.inf, language: str | None = None
+) -> str:
+    """Return WebVTT subtitles (https://www.w3.org/TR/webvtt1/), each cue with its speaker.
+
+    :param duration: seconds of audio.
+    :param language: BCP 47 tag of the text.
+    """
+    cues = make_cues(segments, duration=duration, language=language)
     return "WEBVTT\n\n" + "\n".join(
-        f"{_timing(segment, '.')}\n{_voice(segment)}{html.escape(text, quote=False)}\n"
-        for segment, text in _cues(segments)
+        f"{_timing(cue, '.')}\n{_voice(cue)}{html.escape(_payload(cue), quote=False)}\n"
+        for cue in cues
     )
 
 
@@ -122,27 +131,16 @@ def to_diarized_segment(index: int, segment: Segment) -> dict[str, Any]:
     }
 
 
-def _cues(segments: Sequence[Segment]) -> Iterator[tuple[Segment, str]]:
-    return ((segment, text) for segment in segments if (text := _line(segment.text)))
+def _payload(cue: Cue) -> str:
+    return "\n".join(cue.lines)
 
 
-def _line(text: str) -> str:
-    """Return `text` in one line: a blank line would end a cue."""
-    return " ".join(text.split())
+def _voice(cue: Cue) -> str:
+    return f"<v {html.escape(one_line(cue.speaker), quote=False)}>" if cue.speaker else ""
 
 
-def _prefix(segment: Segment) -> str:
-    return f"{_line(segment.speaker)}: " if segment.speaker else ""
-
-
-def _voice(segment: Segment) -> str:
-    return f"<v {html.escape(_line(segment.speaker), quote=False)}>" if segment.speaker else ""
-
-
-def _timing(segment: Segment, decimal_mark: str) -> str:
-    start = max(0, round(segment.start * 1000))
-    end = max(start + 1, round(segment.end * 1000))  # players drop a cue that lasts no time
-    return f"{_timestamp(start, decimal_mark)} --> {_timestamp(end, decimal_mark)}"
+def _timing(cue: Cue, decimal_mark: str) -> str:
+    return f"{_timestamp(cue.start, decimal_mark)} --> {_timestamp(cue.end, decimal_mark)}"
 
 
 def _timestamp(milliseconds: int, decimal_mark: str) -> str:

@@ -85,12 +85,16 @@ def split_text(
         starts = range(0, max(len(text), 1), max_chars)
         return (text[start : start + max_chars] for start in starts)
     first_chars = min(first_chars, max_chars)
-    utterances = _utterances(text, _sentences(text, language))
+    utterances = _utterances(text, sentences(text, language))
     pieces = _pieces(text, utterances, max_chars, first_chars)
     return (text[span.start : span.end] for span in _merged(pieces, max_chars, first_chars))
 
 
-def _sentences(text: str, language: str | None) -> Iterator[_Span]:
+def sentences(text: str, language: str | None) -> Iterator[_Span]:
+    """Yield the sentences of a text, without the whitespace around them, lazily.
+
+    :param language: BCP 47 tag; None and unknown languages are treated as English.
+    """
     import sentencex  # noqa: PLC0415 - not needed to start a server
 
     code = primary_subtag(language or "en")
@@ -214,7 +218,7 @@ def _gap(text: str, low: int, high: int) -> int:
     gap = _last_match((_WORD_END,), text, low, high)
     if gap is not None:
         return gap
-    return next((i for i in range(high, low - 1, -1) if not _joined(text, low, i)), high)
+    return next((i for i in range(high, low - 1, -1) if not joined(text, low, i)), high)
 
 
 def _last_match(patterns: Sequence[re.Pattern[str]], text: str, low: int, high: int) -> int | None:
@@ -228,7 +232,7 @@ def _last_match(patterns: Sequence[re.Pattern[str]], text: str, low: int, high: 
     return None
 
 
-def _joined(text: str, low: int, position: int) -> bool:
+def joined(text: str, low: int, position: int) -> bool:
     """Whether a cut here would split what readers see as one character.
 
     The rules of Unicode Standard Annex #29 that can be had from `unicodedata`. Flags are pairs of

@@ -36,6 +36,7 @@ PIECE_SECONDS = 300.0
 """Longest audio for an engine that says nothing of its own."""
 CONTEXT_CHARS = 200
 STREAMABLE = ("json", "text", "diarized_json")
+SUBTITLES = ("srt", "vtt")
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ def _request(call: TranscriptionCall, audio: AudioChunk, said: str) -> Transcrip
     """
     fields, features = call.fields, call.entry.info.features
     prompt = " ".join(filter(None, [fields.prompt, said.strip()])) or None
+    # Words tell where subtitles begin and end; the other formats show them only on demand.
+    subtitled = fields.response_format in SUBTITLES and Feature.WORD_TIMESTAMPS in features
     return TranscriptionRequest(
         audio=audio,
         params=call.params,
@@ -216,7 +219,7 @@ def _request(call: TranscriptionCall, audio: AudioChunk, said: str) -> Transcrip
         hotwords=tuple(fields.keywords),
         temperature=fields.temperature if Feature.TEMPERATURE in features else None,
         translate=call.translate,
-        word_timestamps="word" in fields.timestamp_granularities,
+        word_timestamps=subtitled or "word" in fields.timestamp_granularities,
     )
 
 

@@ -31,25 +31,26 @@ class Transcript:
 
 def render_transcript(transcript: Transcript, fields: TranscriptionFields) -> str:
     """Return a transcript in the response format that a request asks for."""
-    segments = transcript.segments
+    segments, duration = transcript.segments, transcript.duration
+    language = "en" if transcript.translated else transcript.language
     form = fields.response_format
     if form == "text":
         return transcript.text + "\n"
     if form == "srt":
-        return subtitles.to_srt(segments)
+        return subtitles.to_srt(segments, duration=duration, language=language)
     if form == "vtt":
-        return subtitles.to_vtt(segments)
+        return subtitles.to_vtt(segments, duration=duration, language=language)
     body: dict[str, Any]
     if form == "verbose_json":
         body = subtitles.to_verbose_json(
             segments,
-            duration=transcript.duration,
-            language="en" if transcript.translated else transcript.language,
+            duration=duration,
+            language=language,
             task="translate" if transcript.translated else "transcribe",
             granularities=frozenset(fields.timestamp_granularities),
         )
     elif form == "diarized_json":
-        body = subtitles.to_diarized_json(segments, duration=transcript.duration)
+        body = subtitles.to_diarized_json(segments, duration=duration)
     else:
-        body = {"text": transcript.text, "usage": subtitles.usage(transcript.duration)}
+        body = {"text": transcript.text, "usage": subtitles.usage(duration)}
     return json.dumps(body, ensure_ascii=False)
