@@ -158,6 +158,52 @@ async def test_a_dialogue_that_does_not_fit_is_refused(talking, fields: Any, par
         assert (caught.value.status, caught.value.param) == (400, param)
 
 
+async def test_a_dialogue_may_have_many_voices_but_not_any_number(talking) -> None:
+    turns = [{"text": "One.", "voice": f"voice {number}"} for number in range(100)]
+    async with talking() as kernel:
+        with pytest.raises(RequestError, match="100 voices") as caught:
+            kernel.prepare_speech({"model": "echo", "input": turns})
+        assert caught.value.param == "input"
+        with pytest.raises(RequestError, match="10000") as caught:
+            kernel.prepare_speech({"model": "echo", "input": [{"text": "a"}] * 10_001})
+        assert caught.value.param == "input"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+async def test_recordings_that_are_long_together_are_refused(
+    talking, speech_wav, listed: bool
+) -> None:
+    names = [f"voice {number}" for number in range(13)]
+    fields: dict[str, Any] = {
+        "input": [{"text": "One.", "voice": name} for name in names],
+        "model": "cloner",
+    }
+    if not listed:
+        fields["input"] = " ".join(f"[S{number + 1}] One." for number in range(13))
+        fields["voices"] = names
+    async with talking() as kernel:
+        for seed, name in enumerate(names):
+            recording = speech_wav(50, seed=seed, rate=8000)
+            kernel.store.add(name, recording, text="What it says.")
+        with pytest.raises(RequestError, match="seconds of sound in all") as caught:
+            await hear(kernel, **fields)
+        assert caught.value.param == ("input" if listed else "voices")
+
+
+@pytest.mark.parametrize(
+    ("input", "said"),
+    [
+        ([{"text": "One."}, {"voice": "near"}], r"1\.text: Field required"),
+        ([{"text": "One.", "speed": 2}], "Extra inputs are not permitted"),
+        (5, "valid string"),
+    ],
+)
+async def test_what_is_wrong_with_a_turn_is_said(talking, input: Any, said: str) -> None:
+    async with talking() as kernel:
+        with pytest.raises(RequestError, match=said):
+            kernel.prepare_speech({"model": "echo", "input": input})
+
+
 @pytest.mark.parametrize("format_", ["wav", "flac", "mp3", "opus", "aac"])
 def test_stereo_stays_stereo_in_every_format(serve, providing, format_: str, tmp_path) -> None:
     import io

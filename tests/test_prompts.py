@@ -14,6 +14,7 @@ import pytest
 from unisono import (
     AudioChunk,
     ConfigError,
+    EngineUnavailable,
     Kernel,
     PromptError,
     RequestError,
@@ -316,6 +317,15 @@ async def test_a_stored_voice_may_have_one_of_openais_names_but_not_hide_the_mod
     assert plain.preset == "plain"
 
 
+async def test_openais_voices_work_where_the_store_does_not(cloning, tmp_path) -> None:
+    (tmp_path / "voices").mkdir()
+    (tmp_path / "voices" / "voices.sqlite").write_bytes(b"not an index" * 500)
+    async with cloning(preset=True) as kernel:
+        assert len(await hear(kernel, voice="alloy")) == len(await hear(kernel, voice="plain"))
+        with pytest.raises(EngineUnavailable, match="store"):
+            await hear(kernel, voice="anna")
+
+
 async def test_a_stored_voice_can_be_a_models_default(cloning, speech_wav, watching) -> None:
     async with cloning(model={"default_voice": "anna"}) as kernel:
         error = await refused(kernel, voice="alloy")
@@ -374,6 +384,21 @@ async def test_a_plugin_adds_a_scheme_with_one_hook(cloning, speech_wav) -> None
         expected = await hear(kernel, ref_audio=speech_wav(seed=5), ref_text=TEXT)
         assert np.array_equal(await hear(kernel, ref_audio="s3://voices/anna.wav"), expected)
         assert np.array_equal(await hear(kernel, voice="url+s3://voices/anna.wav"), expected)
+
+
+@pytest.mark.parametrize("address", ["https://voices.example/a.wav", "file:///voices/a.wav"])
+async def test_a_plugin_may_answer_addresses_before_the_kernel_does(
+    cloning, speech_wav, address: str
+) -> None:
+    class Cache:
+        @hookimpl
+        def resolve_voice_prompt(self, reference: VoiceReference) -> VoicePrompt | None:
+            known = reference.audio == address
+            return VoicePrompt(recording=speech_wav(seed=5), text=TEXT) if known else None
+
+    async with cloning(plugins={"cache": Cache()}) as kernel:
+        expected = await hear(kernel, ref_audio=speech_wav(seed=5), ref_text=TEXT)
+        assert np.array_equal(await hear(kernel, ref_audio=address), expected)
 
 
 async def test_a_plugin_may_return_samples_of_any_kind(cloning, watching) -> None:

@@ -105,6 +105,12 @@ def test_the_voices_of_a_model_are_those_that_it_can_speak_with(http, speech_wav
     assert http.get(VOICES, params={"legacy": True}).json()["voices"] == ["near", "far", "anna"]
 
 
+def test_the_models_own_voices_are_listed_without_a_store(serve, tmp_path) -> None:
+    (tmp_path / "voices").write_text("not a directory")
+    url = serve({"voices": {"directory": str(tmp_path / "voices" / "inside")}}).url
+    assert [v["name"] for v in httpx.get(f"{url}{VOICES}").json()["data"]] == ["near", "far"]
+
+
 def test_names_in_any_script_work(http, speech_wav) -> None:
     assert add(http, speech_wav(), name="中文女").status_code == 200
     assert http.get(f"{VOICES}/{quote('中文女')}").json()["name"] == "中文女"
@@ -161,6 +167,42 @@ def test_a_voice_that_cannot_be_stored_is_refused(
         assert http.get(f"{VOICES}?model=cloner").json()["data"] == []
 
 
+@pytest.mark.parametrize("sample", [5, True, ["UklGRg=="], {"data": "UklGRg=="}])
+def test_a_recording_in_json_that_is_no_text_is_refused(http, sample: object) -> None:
+    answer = http.post(VOICES, json={"name": "anna", "audio_sample": sample})
+    assert (answer.status_code, error_of(answer)["param"]) == (400, "audio_sample")
+
+
+def test_many_fields_without_effect_do_not_make_a_header_that_nobody_can_read(http) -> None:
+    nonsense = {f"{number}" * 500: 1 for number in range(10, 100)}
+    answer = http.post(VOICES, json={"name": "anna", "description": "calm", **nonsense})
+    assert answer.status_code == 200
+    assert 0 < len(answer.headers["x-unisono-ignored"]) < 4000
+
+
+@pytest.mark.parametrize("field", ["name", "text", "transcription", "description"])
+def test_a_text_of_a_voice_that_comes_as_a_file_is_refused(http, speech_wav, field: str) -> None:
+    files = {"audio_sample": ("a.wav", speech_wav()), field: ("text.txt", b"Something.")}
+    data = {"name": "anna"} if field != "name" else {}
+    answer = http.post(VOICES, data=data, files=files)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, field)
+    assert http.get(f"{VOICES}/anna").status_code == 404
+
+
+@pytest.mark.parametrize("field", ["input", "ref_text", "prompt_text", "without_text", "model"])
+def test_a_text_of_a_request_that_comes_as_a_file_is_refused(http, speech_wav, field: str) -> None:
+    files = {"ref_audio": ("a.wav", speech_wav()), field: ("text.txt", b"Something.")}
+    data = {name: value for name, value in body(ref_text=TEXT).items() if name != field}
+    answer = http.post("/v1/cloner/audio/speech", data=data, files=files)
+    assert (answer.status_code, error_of(answer)["param"]) == (400, field)
+
+
+def test_what_a_registration_has_no_use_for_is_said(http, speech_wav) -> None:
+    files = {"audio_file": ("a.wav", speech_wav())}
+    answer = http.post("/v1/cloner/voices/register", data={"name": "bea", "mood": "x"}, files=files)
+    assert answer.headers["x-unisono-ignored"] == "mood"
+
+
 def test_a_name_is_taken_once(http, speech_wav) -> None:
     assert add(http, speech_wav()).status_code == 200
     again = add(http, speech_wav())
@@ -172,9 +214,14 @@ def test_recordings_are_not_public_where_discovery_is(client, speech_wav) -> Non
         key = {"Authorization": "Bearer secret"}
         files = {"audio_sample": speech_wav()}
         assert http.post(VOICES, data={"name": "a"}, files=files).status_code == 401
-        made = http.post(VOICES, data={"name": "a"}, files=files, headers=key)
+        fields = {"name": "a", "text": TEXT, "consent": "Signed, Anna."}
+        made = http.post(VOICES, data=fields, files=files, headers=key)
         assert made.status_code == 200
-        assert http.get(VOICES).status_code == 200
+        listed = http.get(VOICES)
+        assert "a" in [voice["name"] for voice in listed.json()["data"]]
+        assert TEXT not in listed.text
+        assert "Anna" not in listed.text
+        assert http.get(f"{VOICES}/a", headers=key).json()["consent"] == "Signed, Anna."
         for path in (f"{VOICES}/a/audio", f"{VOICES}/a"):
             assert http.get(path).status_code == 401
             assert http.get(path, headers=key).status_code == 200
@@ -325,6 +372,13 @@ def test_the_four_ways_of_the_guide_sound_the_same(http, speech_wav) -> None:
     off = http.post(path, json={**fields, "voice": "url+https://example.com/voice_sample.wav"})
     assert off.status_code == 400
     assert "allow_urls" in error_of(off)["message"]
+
+
+def test_an_empty_model_is_none_on_an_engines_route_too(http, speech_wav) -> None:
+    recording = base64.b64encode(speech_wav()).decode()
+    fields = body(model="", ref_audio=recording, ref_text=TEXT)
+    answer = http.post("/v1/cloner/audio/speech", json=fields)
+    assert (answer.status_code, answer.headers["x-unisono-model"]) == (200, "cloner")
 
 
 def test_every_speech_engine_has_its_routes(http) -> None:

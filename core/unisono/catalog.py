@@ -105,7 +105,7 @@ class Catalog:
         :raises ModelNotFound: if the engine has no such model.
         """
         own = [e for e in self.entries if e.info.engine == engine and e.info.task is Task.SPEECH]
-        if own and (name is None or (name == engine and engine not in self._entries)):
+        if own and (name in (None, "") or (name == engine and engine not in self._entries)):
             return own[0]
         entry = self.resolve(name, Task.SPEECH) if isinstance(name, str) else None
         if entry is None or entry not in own:

@@ -18,6 +18,8 @@ from .types import Feature, ModelInfo, SpeechRequest, Turn
 PAUSE_BETWEEN_SPEAKERS = 0.4
 PAUSE_OF_ONE_SPEAKER = 0.25
 """Seconds. People leave each other about 0.2 (Stivers et al., PNAS 2009); models end tightly."""
+_VOICES = 99
+"""Different voices of one request; as many as marks can tell apart."""
 _MARK = re.compile(r"\[S(\d{1,2})\]")
 
 
@@ -56,7 +58,7 @@ def turns_of(fields: SpeechFields, info: ModelInfo) -> list[TurnFields]:
 
 
 def check_turns(turns: Iterable[TurnFields], limit: int) -> None:
-    """Refuse turns that say nothing, or too much.
+    """Refuse turns that say nothing, or too much, or with too many voices.
 
     :param limit: characters of all turns together.
     :raises RequestError: naming `input`.
@@ -69,6 +71,9 @@ def check_turns(turns: Iterable[TurnFields], limit: int) -> None:
             param="input",
             code="string_too_long",
         )
+    voices = len({turn.voice for turn in turns})
+    if voices > _VOICES:
+        raise RequestError(f"input: {voices} voices; at most {_VOICES} may speak.", param="input")
     for index, turn in enumerate(turns):
         if not texts.is_speakable(turn.text):
             where = f" in turn {index + 1}" if len(turns) > 1 else ""

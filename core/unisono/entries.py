@@ -104,6 +104,12 @@ def configured(model_id: str, table: ModelConfig, config: Config, plugins: Plugi
     keep_alive = config.limits.keep_alive if table.keep_alive is None else table.keep_alive
     wanted = table.runner or ("process" if table.python else engine.runner)
     isolation = Isolation(table.python, table.replicas, table.env) if wanted == "process" else None
+    without_effect = {"replicas", "env"} & table.model_fields_set
+    if isolation is None and without_effect:
+        raise ConfigError(
+            f'models.{model_id}.{min(without_effect)} is for runner = "process"; engine '
+            f"{engine.name!r} runs on a thread without it."
+        )
     return replace(entry, info=info, keep_alive=keep_alive, isolation=isolation)
 
 
@@ -136,8 +142,10 @@ def _engine(model_id: str, table: ModelConfig, plugins: PluginManager) -> tuple[
     if table.python is not None:  # only its own environment may know it
         from .foreign import foreign_engine  # noqa: PLC0415 - rarely needed, and needs numpy
 
+        variables = Isolation(table.python, table.replicas, table.env).environment(0)
         try:
-            return foreign_engine(table.engine, str(table.python), table.settings), table.engine
+            engine = foreign_engine(table.engine, str(table.python), table.settings, variables)
+            return engine, table.engine
         except EngineUnavailable as error:
             raise ConfigError(f"models.{model_id}: {error}") from error
     failed = [s for s in plugins.statuses if s.state.startswith("failed")]

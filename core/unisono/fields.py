@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     WithJsonSchema,
 )
@@ -91,12 +93,14 @@ class TurnFields(BaseModel):
 class SpeechFields(Fields):
     """The fields of POST /v1/audio/speech that do not depend on the model."""
 
-    input: (
-        Annotated[str, Field(min_length=1)] | Annotated[list[TurnFields], Field(min_length=1)]
-    ) = Field(
+    input: Annotated[
+        Annotated[str, Field(min_length=1), Tag("string")]
+        | Annotated[list[TurnFields], Field(min_length=1, max_length=10_000), Tag("turns")],
+        # So that what is wrong with a turn is said, and not that it is no text.
+        Discriminator(lambda value: "turns" if isinstance(value, list) else "string"),
+    ] = Field(
         description="The text to speak; as an extension, the turns of a dialogue, or a text with "
         "the marks [S1], [S2] … and `voices`.",
-        union_mode="left_to_right",
     )
     voices: list[Annotated[str, BeforeValidator(_voice_id)]] = Field(
         [], max_length=99, description="Extension. Voices of the speakers [S1], [S2] … in input."

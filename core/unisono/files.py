@@ -36,7 +36,7 @@ class FileVoices:
         ]
         self._max_bytes = int(voices.max_bytes)
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def resolve_voice_prompt(self, reference: VoiceReference) -> VoicePrompt | None:
         """Read a recording, if the reference is the address of a file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
@@ -34,14 +35,17 @@ class ForeignParams(Params):
         return False
 
 
-def foreign_engine(name: str, python: str, settings: Mapping[str, Any]) -> type[Engine]:
+def foreign_engine(
+    name: str, python: str, settings: Mapping[str, Any], variables: Mapping[str, str]
+) -> type[Engine]:
     """Return a class that stands for an engine of another environment.
 
     Starts that interpreter and waits for it.
 
+    :param variables: what its processes have in their environment besides.
     :raises EngineUnavailable: if it does not run, or does not know the engine; says what to do.
     """
-    said = ask(name, python, settings)
+    said = ask(name, python, settings, variables)
     info = unpack_info(said["info"])
     weights = [Weights(**each) for each in said["weights"]]
 
@@ -95,9 +99,12 @@ def _params(schema: Mapping[str, Any]) -> type[Params]:
     return made
 
 
-def ask(name: str, python: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def ask(
+    name: str, python: str, settings: Mapping[str, Any], variables: Mapping[str, str]
+) -> dict[str, Any]:
     """Return what `worker.describe` says under another interpreter.
 
+    :param variables: as for `foreign_engine`.
     :raises EngineUnavailable: if it does not run, or does not know the engine; says what to do.
     """
     question = json.dumps({"engine": name, "settings": dict(settings)}, default=str)
@@ -105,6 +112,7 @@ def ask(name: str, python: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         done = subprocess.run(
             [python, *program(python), "describe"],
             input=question,
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=ASK_SECONDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from .catalog import Catalog
 from .config import Config
-from .errors import ConfigError, RequestError, SpeechError
+from .errors import ConfigError, EngineUnavailable, RequestError, SpeechError
 from .files import FileVoices
 from .plugins import PluginManager
 from .pool import Pool
@@ -31,6 +32,7 @@ from .transcription import (
 from .transcripts import Transcript
 from .types import AudioChunk, Task
 
+logger = logging.getLogger(__name__)
 _ABOUT_BYTES = frozenset({"response_format", "sample_rate", "stream_format"})
 
 
@@ -168,8 +170,12 @@ class Kernel:
                 yield chunk
 
     async def stored_voices(self) -> list[StoredVoice]:
-        """Return the voices of the store, by name."""
-        return await asyncio.to_thread(self.store.list)
+        """Return the voices of the store, by name; none of a store that cannot be used."""
+        try:
+            return await asyncio.to_thread(self.store.list)
+        except EngineUnavailable as error:  # the models' own voices are there all the same
+            logger.warning("The voice store cannot be read: %s", error)
+            return []
 
     async def forget_voices(self, engine: str | None = None) -> int:
         """Drop what was decoded and computed of voices' recordings; it is made again when needed.

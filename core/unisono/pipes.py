@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -88,10 +89,14 @@ class Child(asyncio.SubprocessProtocol):
         await self._ended.wait()
 
     def kill(self) -> None:
-        """End the process now."""
-        if self._transport is not None:
-            with contextlib.suppress(ProcessLookupError):
+        """End the process now, and what it has started that is in its session."""
+        if self._transport is None or self._transport.get_returncode() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if sys.platform == "win32":
                 self._transport.kill()
+            else:
+                os.killpg(self._transport.get_pid(), signal.SIGKILL)
 
     async def bury(self) -> None:
         """End the process, and wait until nothing is left of it and its pipes."""

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,8 @@ START_SECONDS = 60.0
 """Longest wait for a process to import the core."""
 CANCEL_SECONDS = 1.0
 """How long a process may take to notice that nobody waits for an answer, before it is ended."""
+STUCK_SECONDS = 30.0
+"""The same where others are still served by the process, and would be ended with it."""
 UNLOAD_SECONDS = 5.0
 """Longest wait for a model to be unloaded, before its process is ended all the same."""
 
@@ -164,12 +167,14 @@ class WorkerProcess:
         self._answers.setdefault(id_, answers)
 
         async def wait() -> None:
+            deadline = time.monotonic() + STUCK_SECONDS
             try:
-                await asyncio.wait_for(answers.over(), CANCEL_SECONDS)
-            except asyncio.TimeoutError:
-                self._log.warning("Ended the process: it did not stop a cancelled request.")
-                self._child.kill()
-                await self._child.ended()
+                while not await _within(CANCEL_SECONDS, answers.over()):
+                    served = self.streams - len(self._waits)
+                    if not served or time.monotonic() > deadline:
+                        self._log.warning("Ended the process: it did not stop a cancelled request.")
+                        self._child.kill()
+                        await self._child.ended()
             finally:
                 self._forget(id_)
 
@@ -227,6 +232,15 @@ class WorkerProcess:
 
     def _remedy(self) -> str:
         return f"Run: <its python> -m pip install unisono=={__version__} {self._spec.distribution}"
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Do something; say whether there was time for it."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        return False
+    return True
 
 
 def _chunk(rate: int, channels: int, dimensions: int, data: bytes, words: Any) -> AudioChunk:

@@ -12,7 +12,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from .builtin import DEFAULT_NAMES
-from .errors import PromptError, UploadTooLarge
+from .errors import EngineUnavailable, PromptError, UploadTooLarge
 from .fields import SpeechFields
 from .hookspecs import hookimpl
 from .sections import Voices
@@ -88,7 +88,12 @@ class StoredVoices:
         own = {voice.name for voice in model.voices}
         if reference.audio is not None or name in own:
             return None
-        voice = self._store.get(name) if name else None
+        try:
+            voice = self._store.get(name) if name else None
+        except EngineUnavailable:
+            if name not in DEFAULT_NAMES:
+                raise
+            voice = None  # what every client of OpenAI says works without a store
         if voice is None and (name is None or name in DEFAULT_NAMES):
             if model.default_voice is None or model.default_voice in own:
                 return None

@@ -64,7 +64,7 @@ class UrlVoices:
         self._connect = connect
         self._hosts = [_listed(entry) for entry in voices.url_hosts if voices.allow_urls]
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def resolve_voice_prompt(self, reference: VoiceReference) -> VoicePrompt | None:
         """Fetch a recording, if the reference is an address.
 

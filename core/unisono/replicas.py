@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import audio
-from .errors import SpeechError
+from .errors import EngineUnavailable, SpeechError
 from .process import WorkerProcess
 from .runner import EngineRunner
 from .spawn import WorkerSpec
@@ -101,7 +101,7 @@ class ProcessRunner(EngineRunner):
         """Wait for a replica that has room; of several, return the one with the least to do."""
         while True:
             if self._problem is not None:
-                raise self._problem
+                raise self._problem.with_traceback(None)  # or it would keep every request's
             running = [worker for worker in self._workers.values() if worker.alive]
             free = [worker for worker in running if worker.streams < self._concurrency]
             if free:
@@ -131,12 +131,17 @@ class ProcessRunner(EngineRunner):
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 2)))
             try:
                 return await self._start(index)
-            except SpeechError as error:
+            # Of whatever kind: with this task would end the last hope of those who wait.
+            except Exception as error:
                 failures += 1
-                logger.warning("%s", error)
+                known = isinstance(error, SpeechError)
+                logger.warning("%s", error, exc_info=None if known else error)
                 if not any(each.alive for each in self._workers.values()):
-                    self._problem = error
+                    self._problem = error if isinstance(error, SpeechError) else self._no_start()
                     self._changed.set()
+
+    def _no_start(self) -> EngineUnavailable:
+        return EngineUnavailable(f"Model {self.model.id!r}: no process starts; see the log.")
 
 
 def _parts(kind: str, request: Any) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from .calls import Call, contained, prepare
 from .catalog import Catalog
 from .config import Config
 from .dialogue import check_turns, parts_of, turns_of
-from .errors import EngineFailed, RequestError
+from .errors import EngineFailed, PromptError, RequestError
 from .fields import SpeechFields
 from .plugins import PluginManager
 from .pool import Pool
@@ -38,6 +38,9 @@ HINTS = {
     "ref_text": Feature.VOICE_CLONING,
     "ref_language": Feature.VOICE_CLONING,
 }
+
+MOST_REFERENCE_SECONDS = 600.0
+"""Of the recordings of all voices of a dialogue: they are in memory as long as it is spoken."""
 
 SpeechCall = Call[SpeechFields]
 
@@ -128,9 +131,18 @@ async def _turns(call: SpeechCall, voices: VoiceResolver) -> tuple[tuple[Turn, .
     """Return the turns with their voices, and a transcript that was made for one of them."""
     found: dict[str | None, ResolvedVoice] = {}
     turns = []
+    seconds = 0.0
     for turn in turns_of(call.fields, call.entry.info):
         if turn.voice not in found:
-            found[turn.voice] = await voices.resolve(call, turn.voice)
+            found[turn.voice] = voice = await voices.resolve(call, turn.voice)
+            seconds += voice.prompt.audio.seconds if voice.prompt.audio else 0.0
+            if seconds > MOST_REFERENCE_SECONDS and len(found) > 1:
+                raise PromptError(
+                    f"The recordings of the voices have {seconds:.0f} seconds of sound in all; at "
+                    f"most {MOST_REFERENCE_SECONDS:g} are accepted.",
+                    param="voices" if call.fields.voices else "input",
+                    code="audio_too_long",
+                )
         turns.append(Turn(turn.text, found[turn.voice].prompt))
     return tuple(turns), next((each.heard for each in found.values() if each.heard), None)
 

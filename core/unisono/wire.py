@@ -10,6 +10,8 @@ From the worker: hello, chunk, segment, end, error, value, log.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
@@ -38,7 +40,9 @@ PROTOCOL = 1
 BLOCK = 1 << 20
 """Bytes of a recording in one message; longer ones come in several, so that nobody stalls."""
 
-_ARRAY, _VALUE = 1, 2
+_ARRAY, _VALUE, _PATH = 1, 2, 3
+# A path may hold bytes that are no text, and messages of errors quote paths.
+_TEXT: Any = {"unicode_errors": "surrogatepass"}
 _VALUES: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (AudioChunk, Segment, SpeechRequest, TranscriptionRequest, Turn, VoicePrompt, Word)
@@ -54,14 +58,15 @@ _INFO = TypeAdapter(ModelInfo)
 
 def pack(*message: Any) -> bytes:
     """Write one message."""
-    packed: bytes = msgpack.packb(message, default=_known)
+    packed: bytes = msgpack.packb(message, default=_known, **_TEXT)
     return packed
 
 
 def reader() -> msgpack.Unpacker:
     """Return what takes bytes (`feed`) and yields the messages that are complete."""
     # What comes is from our own child or parent; the limits of the library guard against others.
-    return msgpack.Unpacker(use_list=False, ext_hook=_extended, max_buffer_size=2**31 - 1)
+    most = 2**31 - 1
+    return msgpack.Unpacker(use_list=False, ext_hook=_extended, max_buffer_size=most, **_TEXT)
 
 
 def pack_info(info: ModelInfo) -> Any:
@@ -74,7 +79,7 @@ def unpack_info(value: Any) -> ModelInfo:
     return _INFO.validate_python(value)
 
 
-def pack_error(error: Exception) -> tuple[Any, ...]:
+def pack_error(error: BaseException) -> tuple[Any, ...]:
     """Write an error as the class, the message and what a client is told besides."""
     if not isinstance(error, SpeechError):
         error = EngineFailed(f"{type(error).__name__} in a worker process; see the log.")
@@ -105,15 +110,17 @@ def _known(value: Any) -> Any:
             for field, default in _DEFAULTS[name]
             if (part := getattr(value, field)) is not default and not isinstance(part, CancelToken)
         }
-        return msgpack.ExtType(_VALUE, msgpack.packb((name, parts), default=_known))
+        if isinstance(value, SpeechRequest):
+            parts["turns"] = _voices_once(value.turns)
+        return msgpack.ExtType(_VALUE, msgpack.packb((name, parts), default=_known, **_TEXT))
     if isinstance(value, BaseModel):  # the worker validates what the client sent once more
         return value.model_dump(mode="json", exclude_unset=True)
     if isinstance(value, Path):
+        return msgpack.ExtType(_PATH, os.fsencode(value))
+    if isinstance(value, Enum | np.generic):
+        return value.value if isinstance(value, Enum) else value.item()
+    if isinstance(value, int):  # beyond 64 bits; whether an option may be is judged over there
         return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, np.generic):
-        return value.item()
     raise TypeError(f"A {type(value).__name__} cannot be sent to a worker process.")
 
 
@@ -123,5 +130,17 @@ def _extended(code: int, data: bytes) -> Any:
         unpacker.feed(data[:64])
         dtype, shape = unpacker.unpack()
         return np.frombuffer(data, dtype, offset=unpacker.tell()).reshape(shape)
-    name, parts = msgpack.unpackb(data, use_list=False, ext_hook=_extended)
+    if code == _PATH:
+        return Path(os.fsdecode(data))
+    name, parts = msgpack.unpackb(data, use_list=False, ext_hook=_extended, **_TEXT)
+    if name == "SpeechRequest":
+        voices, turns = parts["turns"]
+        parts["turns"] = tuple(Turn(text, voices[index]) for text, index in turns)
     return _VALUES[name](**parts)
+
+
+def _voices_once(turns: Sequence[Turn]) -> tuple[list[VoicePrompt], list[tuple[str, int]]]:
+    """Write each voice once, however often it speaks: a recording has megabytes."""
+    numbers: dict[VoicePrompt, int] = {}
+    lines = [(turn.text, numbers.setdefault(turn.voice, len(numbers))) for turn in turns]
+    return list(numbers), lines

@@ -59,21 +59,28 @@ class Worker:
             self._samples.setdefault(id_, []).append(rest[0])
         elif kind == "cancel":
             self._samples.pop(id_, None)
-            if id_ in self._tasks:
-                self._tasks[id_].cancel()
-            else:
+            # Not its own business: one that is cancelled before its first step never runs.
+            task = self._tasks.pop(id_, None)
+            if task is None:
                 self.send("end", id_)
+            else:
+                task.cancel()
+                task.add_done_callback(lambda _: self.send("end", id_))
         elif kind in ("pause", "resume"):
             going = self._going.get(id_)
             if going is not None:
                 going.clear() if kind == "pause" else going.set()
         else:
             self._tasks[id_] = task = asyncio.create_task(self._do(kind, id_, rest))
-            task.add_done_callback(lambda _: self._tasks.pop(id_, None))
+            task.add_done_callback(lambda _: self._forget(id_))
 
     def send(self, *message: Any) -> None:
         """Answer."""
         self._answers.write(pack(*message))
+
+    def _forget(self, id_: int) -> None:
+        self._tasks.pop(id_, None)
+        self._going.pop(id_, None)
 
     async def _do(self, kind: str, id_: int, rest: list[Any]) -> None:
         try:
@@ -94,9 +101,10 @@ class Worker:
                 await self._write(id_, rest[0])
             else:
                 raise EngineUnavailable(f"The worker process does not know {kind!r}.")
-        except asyncio.CancelledError:
-            self.send("end", id_)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and id_ not in self._tasks:
+                raise
+            # Also a cancellation of the engine's own: an end would say that the audio is whole.
             if not isinstance(error, SpeechError):
                 logging.getLogger(__name__).error("%s failed.", kind, exc_info=error)
             self.send("error", id_, *pack_error(error))
@@ -232,10 +240,12 @@ def describe(name: str, module: str | None, settings: Mapping[str, Any]) -> dict
     }
 
 
-async def _serve(answers: int) -> None:
+async def _serve(questions: int, answers: int) -> None:
     loop = asyncio.get_running_loop()
     incoming = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(incoming), sys.stdin.buffer)
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(incoming), os.fdopen(questions, "rb", 0)
+    )
     transport, protocol = await loop.connect_write_pipe(
         asyncio.streams.FlowControlMixin, os.fdopen(answers, "wb", 0)
     )
@@ -276,9 +286,10 @@ def main() -> None:
         ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
-    answers = os.dup(1)
+    questions, answers = os.dup(0), os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what an engine starts may read its input
     os.dup2(2, 1)  # libraries print, and answers are no place for it
-    asyncio.run(_serve(answers))
+    asyncio.run(_serve(questions, answers))
 
 
 if __name__ == "__main__":

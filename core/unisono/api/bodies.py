@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -109,6 +109,20 @@ async def read_form(request: Request, *, wanted: str) -> AsyncIterator[Form]:
         await form.close()
 
 
-async def read_upload(file: BinaryIO, limit: int) -> bytes:
-    """Return an upload, or, of one that is larger, one byte more than the limit."""
-    return await asyncio.to_thread(file.read, limit + 1)
+async def read_uploads(
+    form: Form, wanted: str, limit: int, *, spellings: Mapping[str, str], texts: Container[str]
+) -> dict[str, bytes | str]:
+    """Return a form's uploads by their names; of those that nobody wants, only that they came.
+
+    :param wanted: the field that is a file; of one that is larger, a byte more than `limit` comes.
+    :param texts: fields that are none.
+    :raises RequestError: if one of these came as a file.
+    """
+    found: dict[str, bytes | str] = {}
+    for name, file in form.uploads:
+        own = spellings.get(name, name)
+        if own != wanted and own in texts:
+            raise RequestError(f"{name}: text is expected, not an uploaded file.", param=name)
+        content = await asyncio.to_thread(file.read, limit + 1) if own == wanted else "an upload"
+        found[name] = content
+    return found

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
 
 from ..errors import UnsupportedFeature
 from ..kernel import Kernel
 from ..store import StoredVoice
 from ..types import Feature, Task
+from .speech import without_effect
 from .voices import add_voice, audio_info, find_voice, remove_voice
 
 
@@ -30,11 +32,12 @@ def engine_router(kernel: Kernel, engine: str) -> APIRouter:
     clones = any(Feature.VOICE_CLONING in model.features for model in models)
 
     @router.post("/register", operation_id=f"{engine}_registerVoice", summary="Store a voice")
-    async def register(request: Request) -> dict[str, Any]:
+    async def register(request: Request) -> Response:
         if not clones:
             raise UnsupportedFeature(f"Engine {engine!r} cannot clone voices.", param="audio_file")
-        voice, _ = await add_voice(kernel, request, replace=True)
-        return {"message": f"Voice {voice.name!r} is registered.", **_described(voice)}
+        voice, ignored = await add_voice(kernel, request, replace=True)
+        body = {"message": f"Voice {voice.name!r} is registered.", **_described(voice)}
+        return JSONResponse(body, headers=without_effect(ignored))
 
     @router.get("", operation_id=f"{engine}_listVoices", summary="List the voices")
     async def list_voices() -> dict[str, Any]:

@@ -141,11 +141,15 @@ def _voices(
         for voice in entry.info.voices:
             known = found.setdefault(voice.name, _voice(voice))
             known["models"].append(entry.id)
+    server = kernel.config.server
+    # To those without a key, what somebody said and signed is nothing to discover.
+    private = ("text", "consent") if server.api_keys and server.public_discovery else ()
     for each in stored:
         needed = Feature.VOICE_CLONING if each.digest else Feature.VOICE_DESIGN
         able = [entry.id for entry in entries if needed in entry.info.features]
         if able:
-            found.setdefault(each.name, {**described(each), "models": able})
+            row = {name: value for name, value in described(each).items() if name not in private}
+            found.setdefault(each.name, {**row, "models": able})
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import cache
 from typing import Any
@@ -24,7 +24,7 @@ from ..rendering import Rendered
 from ..speech import SpeechCall
 from ..spellings import SPEECH_SPELLINGS
 from ..types import Task, Word
-from .bodies import is_form, read_form, read_json, read_upload
+from .bodies import is_form, read_form, read_json, read_uploads
 from .streaming import EVENT_STREAM, Answer, Parts, event
 
 IGNORED = "x-unisono-ignored"
@@ -97,10 +97,13 @@ async def _read_form(request: Request, kernel: Kernel, engine: str | None) -> di
         else:
             entry = kernel.catalog.resolve(model, Task.SPEECH)
         raw = from_form(form.pairs, SpeechFields, entry.params_type)
-        for name, file in form.uploads:
-            recording = SPEECH_SPELLINGS.get(name, name) == "ref_audio"
-            limit = kernel.config.voices.max_bytes
-            raw[name] = await read_upload(file, limit) if recording else "an upload"
+        raw |= await read_uploads(
+            form,
+            "ref_audio",
+            kernel.config.voices.max_bytes,
+            spellings=SPEECH_SPELLINGS,
+            texts={*SpeechFields.model_fields, *entry.params_type.model_fields},
+        )
         if engine is not None:
             raw["model"] = entry.id
         return raw
@@ -108,10 +111,13 @@ async def _read_form(request: Request, kernel: Kernel, engine: str | None) -> di
 
 def disclosure(call: Any) -> dict[str, str]:
     """Return headers that say which model answers, and what of the request has no effect."""
-    headers = {MODEL: call.entry.id}
-    if call.ignored:
-        headers[IGNORED] = ", ".join(name[:60] for name in call.ignored[:20])
-    return {name: presentable(value) for name, value in headers.items()}
+    return {MODEL: presentable(call.entry.id), **without_effect(call.ignored)}
+
+
+def without_effect(fields: Sequence[str]) -> dict[str, str]:
+    """Return the header that names fields that have no effect; of many, the first."""
+    named = ", ".join(name[:60] for name in fields[:20])
+    return {IGNORED: presentable(named)} if named else {}
 
 
 def presentable(value: str) -> str:

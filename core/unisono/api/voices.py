@@ -19,8 +19,8 @@ from ..kernel import Kernel
 from ..references import decoded_recording
 from ..spellings import VOICE_SPELLINGS, respelled
 from ..store import StoredVoice
-from .bodies import is_form, read_form, read_json, read_upload
-from .speech import IGNORED, MAX_OTHER_FIELDS, presentable
+from .bodies import is_form, read_form, read_json, read_uploads
+from .speech import MAX_OTHER_FIELDS, without_effect
 
 AUDIO = "audio_sample"
 
@@ -52,8 +52,7 @@ def voices_router(kernel: Kernel) -> APIRouter:
     @router.post("/v1/audio/voices", operation_id="createVoice", summary="Store a voice")
     async def create_voice(request: Request) -> Response:
         voice, ignored = await add_voice(kernel, request)
-        headers = {IGNORED: presentable(", ".join(ignored))} if ignored else {}
-        return JSONResponse(described(voice), headers=headers)
+        return JSONResponse(described(voice), headers=without_effect(ignored))
 
     # Names are matched up to the end of the path: clients send anything in them.
     @router.get(
@@ -125,9 +124,8 @@ async def add_voice(
     if is_form(request):
         async with read_form(request, wanted=AUDIO) as form:
             raw: dict[str, Any] = {name: value for name, value in form.pairs if value}
-            for name, file in form.uploads:
-                is_recording = VOICE_SPELLINGS.get(name, name) == AUDIO
-                raw[name] = await read_upload(file, limit) if is_recording else "an upload"
+            texts = VoiceFields.model_fields
+            raw |= await read_uploads(form, AUDIO, limit, spellings=VOICE_SPELLINGS, texts=texts)
     else:
         raw = await read_json(request, limit * 4 // 3 + MAX_OTHER_FIELDS)
     raw = respelled(raw, VOICE_SPELLINGS)
@@ -136,6 +134,8 @@ async def add_voice(
     recording = raw.get(AUDIO)
     if isinstance(recording, str):
         recording = await asyncio.to_thread(decoded_recording, recording, AUDIO)
+    elif not isinstance(recording, bytes | None):
+        raise RequestError(f"{AUDIO}: a recording as base64 is expected.", param=AUDIO)
     if recording is None and fields.description is None:
         raise RequestError(
             f"{AUDIO}: upload a recording of the voice, or describe it in `prompt`.", param=AUDIO

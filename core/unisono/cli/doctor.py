@@ -105,7 +105,8 @@ def _problems(entry: Entry) -> Iterator[str]:
     from ..wire import PROTOCOL  # noqa: PLC0415
 
     try:
-        said = ask(entry.info.engine, str(entry.isolation.python), entry.values)
+        variables = entry.isolation.environment(0)
+        said = ask(entry.info.engine, str(entry.isolation.python), entry.values, variables)
     except EngineUnavailable as error:
         yield str(error)
         return
