@@ -182,7 +182,12 @@ class VoiceResolver:
         if not low <= chunk.seconds <= high:
             raise PromptError(
                 f"The recording of the voice has {chunk.seconds:.2f} seconds of sound; model "
-                f"{info.id!r} takes {low:g} to {high:g}.",
+                f"{info.id!r} takes {low:g} to {high:g}. "
+                + (
+                    "Send a longer one."
+                    if chunk.seconds < low
+                    else "Send a part of it, and its text."
+                ),
                 param="ref_audio",
                 code="audio_too_short" if chunk.seconds < low else "audio_too_long",
             )
