@@ -1,0 +1,3 @@
+from matcha.hifigan.models import MultiPeriodDiscriminator
+
+MultipleDiscriminator = MultiPeriodDiscriminator
