@@ -32,6 +32,7 @@ from unisono import (
     SpeechRequest,
     Turn,
     VoicePrompt,
+    hookimpl,
 )
 from unisono.testing import batched, cloner, echo
 from unisono.wire import pack, reader
@@ -544,6 +545,29 @@ def test_what_has_no_effect_on_a_thread_is_a_mistake(make_kernel, table: dict[st
     (key,) = table
     with pytest.raises(ConfigError, match=rf"models\.it\.{key}"):
         make_kernel({"models": {"it": {"engine": "echo", **table}}})
+
+
+def test_where_processes_cannot_be_talked_to_models_run_on_threads(
+    isolated, make_kernel, monkeypatch
+) -> None:
+    monkeypatch.setattr("unisono.entries._PROCESSES", False)
+    with pytest.raises(ConfigError, match="need Linux or macOS"):
+        isolated("echo")
+
+    class Shy(echo.EchoEngine):
+        name = "shy"
+        runner = "process"
+
+        @classmethod
+        def presets(cls) -> dict[str, Any]:
+            return {"shy": echo.EchoSettings()}
+
+    class Plugin:
+        @hookimpl
+        def register_engines(self) -> list[type[echo.EchoEngine]]:
+            return [Shy]
+
+    assert make_kernel(None, {"shy": Plugin()}).catalog.get("shy").isolation is None
 
 
 # What does not start

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from unisono import (
     AudioChunk,
     ConfigError,
+    EngineOverloaded,
     EngineUnavailable,
     Kernel,
     PromptError,
@@ -52,8 +55,15 @@ def watching() -> Watching:
 def cloning(make_kernel, watching, tmp_path) -> Callable[..., Kernel]:
     """Return what makes a kernel with the model `cloner`: cloning(voices={…}, text_required=…)."""
 
-    def make(voices: Any = None, plugins: Any = None, model: Any = None, **settings: Any) -> Kernel:
+    def make(
+        voices: Any = None,
+        plugins: Any = None,
+        model: Any = None,
+        limits: Any = None,
+        **settings: Any,
+    ) -> Kernel:
         overrides = {
+            "limits": limits or {},
             "models": {"cloner": {"engine": "cloner", **(model or {}), **settings}},
             "voices": {"directory": str(tmp_path / "voices"), **(voices or {})},
             "defaults": {"speech": "cloner"},
@@ -494,3 +504,26 @@ async def test_a_voice_that_an_engine_cannot_prepare_is_the_clients_error(
     async with cloning(plugins={"p": providing(Picky)}, model={"engine": "picky"}) as kernel:
         error = await refused(kernel, ref_audio=speech_wav(), ref_text=TEXT)
         assert (str(error), error.param) == ("There are two speakers.", "ref_audio")
+
+
+async def test_requests_whose_voices_are_looked_for_count_as_in_progress(
+    cloning, speech_wav
+) -> None:
+    waiting = threading.Event()
+
+    class Slow:
+        @hookimpl
+        def resolve_voice_prompt(self, reference: VoiceReference) -> VoicePrompt | None:
+            if reference.name == "slow":
+                waiting.wait(20)
+                return VoicePrompt(recording=speech_wav(), text=TEXT)
+            return None
+
+    async with cloning(plugins={"slow": Slow()}, limits={"concurrent_requests": 2}) as kernel:
+        slow = [asyncio.create_task(hear(kernel, voice="slow")) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(EngineOverloaded):
+            await hear(kernel, ref_audio=speech_wav(), ref_text=TEXT)
+        waiting.set()
+        await asyncio.gather(*slow)
+        assert len(await hear(kernel, ref_audio=speech_wav(), ref_text=TEXT))

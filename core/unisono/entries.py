@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from .types import ModelInfo, Params, Task, Weights
 from .voice import Voice
 
 logger = logging.getLogger(__name__)
+_PROCESSES = os.name == "posix"
+"""Whether worker processes can be talked to: asyncio reads no standard input on Windows."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ def configured(model_id: str, table: ModelConfig, config: Config, plugins: Plugi
         ) from error
     info = replace(entry.info, default_voice=table.default_voice or entry.info.default_voice)
     keep_alive = config.limits.keep_alive if table.keep_alive is None else table.keep_alive
-    wanted = table.runner or ("process" if table.python else engine.runner)
+    said = table.runner or ("process" if table.python else None)
+    if said == "process" and not _PROCESSES:
+        raise ConfigError(f"models.{model_id}: processes of their own need Linux or macOS.")
+    wanted = said or _preferred(engine)
     isolation = Isolation(table.python, table.replicas, table.env) if wanted == "process" else None
     without_effect = {"replicas", "env"} & table.model_fields_set
     if isolation is None and without_effect:
@@ -123,7 +129,7 @@ def presets(
     except Exception as error:
         logger.warning("The presets of engine %r are left out.", engine.name, exc_info=error)
         return
-    isolation = Isolation(None, 1, {}) if engine.runner == "process" else None
+    isolation = Isolation(None, 1, {}) if _preferred(engine) == "process" else None
     for model_id, settings in found.items():
         try:
             values = settings.model_dump(mode="json")
@@ -134,6 +140,10 @@ def presets(
             )
         else:
             yield replace(entry, keep_alive=config.limits.keep_alive, isolation=isolation)
+
+
+def _preferred(engine: type[Engine]) -> str:
+    return engine.runner if _PROCESSES else "thread"
 
 
 def _engine(model_id: str, table: ModelConfig, plugins: PluginManager) -> tuple[type[Engine], str]:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from .downloads import pull_missing
@@ -137,6 +137,19 @@ class Pool:
         if place.loading is not None:
             await asyncio.wait([place.loading])
         await self._leave(place)
+
+    @contextmanager
+    def admitted(self, entry: Entry) -> Iterator[None]:
+        """Count a request among those in progress while it is not yet for the model to answer.
+
+        :raises EngineOverloaded: as `check`.
+        """
+        self.check(entry)
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
 
     def check(self, entry: Entry) -> None:
         """Refuse a request that would have to be refused anyhow, before it costs anything.

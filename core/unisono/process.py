@@ -92,6 +92,8 @@ class WorkerProcess:
             await self.call("load", *what, spec.voice_bytes)
         except BaseException as error:
             await self._child.bury()
+            for line in self._child.said:  # logged as information before, which few look at
+                self._log.warning("%s", line)
             if isinstance(error, asyncio.TimeoutError):
                 silence = f"its process said nothing for {START_SECONDS:g} s."
                 raise self._unavailable(silence) from None

@@ -114,8 +114,8 @@ async def open_speech(
 
     :raises SpeechError: whatever is wrong with the voice, the model or the engine.
     """
-    pool.check(call.entry)
-    turns, heard = await _turns(call, voices)
+    with pool.admitted(call.entry):
+        turns, heard = await _turns(call, voices)
     rest = _speak(call, turns, pool, plugins)
     try:
         first = await anext(rest, None)
