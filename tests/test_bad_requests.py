@@ -453,7 +453,7 @@ def test_a_form_without_one_file_is_refused(
     ("content_type", "param"),
     [
         ("", "file"),
-        ("application/json", "file"),
+        ("application/json", None),
         ("application/octet-stream", "file"),
         ("application/x-www-form-urlencoded", "file"),
         ("multipart/mixed; boundary=XX", "file"),

@@ -12,14 +12,15 @@ import unisono
 ROOT = Path(unisono.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 FLOORS = [
-    "errors voice types languages",
+    "errors voice types requests languages",
     "engine hookspecs",
-    "audio codecs containers decoding spool text spellings fields lanes builtin"
-    " weights downloads cache addresses https breaks",
+    "audio codecs boxes ffmpeg containers decoding spool text spellings fields parsing lanes"
+    " builtin weights downloads cache addresses https breaks silero vad",
     "sections config plugins prepared batching runner"
     " wire answers spawn pipes process replicas worker",
     "entries foreign launch catalog pool store voice_index references remote files",
-    "calls prompts dialogue speech transcription cues subtitles transcripts rendering kernel",
+    "calls prompts dialogue speech transcription listening pieces speakers words"
+    " cues subtitles transcripts rendering kernel",
     "api cli testing __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -6,16 +6,15 @@ import io
 import struct
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from .audio import to_mono
 from .errors import AudioError
+from .ffmpeg import SUPPORTED, failures, open_container, samples_of
 from .types import AudioChunk
 
-_SUPPORTED = "Supported formats: aac, flac, m4a, mp3, mp4, mpeg, mpga, oga, ogg, opus, wav, webm."
 _RATES = range(1000, 768_001)
 _CHANNELS = range(1, 65)
 _MAX_CHUNKS = 1000
@@ -23,16 +22,12 @@ _MAX_CHUNKS = 1000
 _BLOCK = 1 << 18
 """Bytes of samples to read at a time."""
 
-# Playlists and scripts are formats to FFmpeg too, and they name other files and addresses to
-# read. So only these containers are ever opened, and none of them may open anything itself.
-_CONTAINERS = (
-    "aac,ac3,aiff,amr,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,ogg,w64,wav"
-)
+_PACKETS, _PACKETS_A_SECOND = 20_000, 1000
+"""How many a file may consist of, and how many more for each second; Opus has up to 400. A packet
+takes 30 µs, and may have a dozen bytes.
+"""
 _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2": "mp4", "matroska,webm": "webm"}
 """What to call the containers that FFmpeg calls by several names."""
-_OPENING = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-_CONFUSED = (ValueError, LookupError)
-"""What PyAV itself raises over damaged files, beside FFmpeg's errors."""
 
 
 class Block(NamedTuple):
@@ -63,7 +58,7 @@ def read_blocks(source: bytes | BinaryIO | AudioChunk) -> Blocks:
     file: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source
     file.seek(0)
     if not file.read(1):
-        raise AudioError(f"The file is empty. {_SUPPORTED}", param="file")
+        raise AudioError(f"The file is empty. {SUPPORTED}", param="file")
     wave = _find_wave(file)
     yield from _read_any(file) if wave is None else _read_wave(file, wave)
 
@@ -81,11 +76,16 @@ def _check(rate: int, channels: int) -> None:
         )
 
 
+def _mono(values: np.ndarray) -> np.ndarray:
+    """Average samples of any type, shaped (frames, channels)."""
+    with np.errstate(over="ignore", invalid="ignore"):  # floating point may hold anything
+        return to_mono(_floats(values))
+
+
 def _floats(values: np.ndarray) -> np.ndarray:
     """Scale samples of any type to float32 in [-1, 1]."""
     if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return values.astype(np.float32)
+        return values.astype(np.float32)
     floats = values.astype(np.float32)
     if values.dtype.kind == "u":
         floats -= 128
@@ -173,7 +173,7 @@ def _read_wave(file: BinaryIO, wave: _Wave) -> Blocks:
             values = wide.view("<i4")
         else:
             values = np.frombuffer(raw, wave.type)
-        samples = to_mono(_floats(values.reshape(-1, wave.channels)))
+        samples = _mono(values.reshape(-1, wave.channels))
         yield Block(samples, wave.rate, wave.channels, "wav")
 
 
@@ -181,50 +181,46 @@ def _read_wave(file: BinaryIO, wave: _Wave) -> Blocks:
 
 
 def _read_any(file: BinaryIO) -> Blocks:
-    import av  # noqa: PLC0415 - 40 ms, and most uploads are WAV
-
-    options: dict[str, Any] = {"container_options": _OPENING}
-    if int(av.__version__.split(".")[0]) < 19:  # which is lenient towards tags in any case
-        options["metadata_errors"] = "ignore"
-    # A file's name would count as evidence, so FFmpeg does not get to see it.
-    nameless = SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell)
-    try:
-        container = av.open(nameless, "r", **options)
-    except (av.FFmpegError, *_CONFUSED) as error:
-        message = f"The file could not be decoded: it is no known kind of audio. {_SUPPORTED}"
-        raise AudioError(message, param="file") from error
-    with container:
+    with open_container(file) as container:
         stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
         if stream is None:
-            raise AudioError(f"The file has no audio stream. {_SUPPORTED}", param="file")
+            raise AudioError(f"The file has no audio stream. {SUPPORTED}", param="file")
         rate, channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
         if rate and channels:  # 0 is unknown yet; each frame is checked in any case
             _check(rate, channels)
         empty = True
         format = _FORMATS.get(container.format.name, container.format.name)
         packets = container.demux(stream)
-        for block in _joined(_frames(packets, format, (av.FFmpegError, *_CONFUSED))):
+        for block in _joined(_frames(packets, format)):
             empty = False
             yield block
         if empty:
             raise AudioError("The file is damaged or cut off: nothing in it decodes.", param="file")
 
 
-def _frames(packets: Iterator[Any], format: str, failures: tuple[type[Exception], ...]) -> Blocks:
-    """Decode what can be decoded, and pass over the rest."""
+def _frames(packets: Iterator[Any], format: str) -> Blocks:
+    """Decode what can be decoded, and pass over the rest.
+
+    :raises AudioError: if the packets that hold hardly anything are too many.
+    """
+    credit = float(_PACKETS)
     while True:
+        credit -= 1
+        if credit < 0:
+            message = "The file is damaged: it consists of pieces that hold next to nothing."
+            raise AudioError(message, param="file")
         try:
             packet = next(packets, None)  # None too after the demuxer itself failed
             if packet is None:
                 return
-            frames = [(frame, frame.to_ndarray()) for frame in packet.decode()]
-        except failures:
+            frames = [(frame, samples_of(frame)) for frame in packet.decode()]
+        except failures():
             continue
         for frame, values in frames:
             channels = frame.layout.nb_channels
             _check(frame.sample_rate, channels)
-            shaped = values.T if frame.format.is_planar else values.reshape(-1, channels)
-            yield Block(to_mono(_floats(shaped)), frame.sample_rate, channels, format)
+            credit += _PACKETS_A_SECOND * frame.samples / frame.sample_rate
+            yield Block(_mono(values), frame.sample_rate, channels, format)
 
 
 def _joined(frames: Blocks) -> Blocks:

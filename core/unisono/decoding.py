@@ -16,6 +16,14 @@ from .spool import Spool
 from .types import AudioChunk
 
 _MIN_SECONDS = 0.1
+_DENSEST = 8 * 48_000
+"""Samples of all channels for each second of the longest audio. Without this, some megabytes of
+FLAC could be hours of eight channels at 655 kilohertz, which take minutes to decode.
+"""
+_FEW = 2**28
+"""Samples that any file may have; they take a second."""
+_MOST_CHANGES = 100
+"""How often the sample rate may change: each change costs milliseconds, a resampler."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +98,25 @@ def examine(source: bytes | BinaryIO, *, max_seconds: float) -> Recording:
 
 def _within(blocks: Blocks, max_seconds: float) -> Blocks:
     """Pass the blocks on while they stay within the limits."""
-    seconds = 0.0
+    seconds, samples, rate, changes = 0.0, 0, 0, -1
+    most = max(_FEW, int(max_seconds * _DENSEST))
     for block in blocks:
         seconds += len(block.samples) / block.rate
+        samples += len(block.samples) * block.channels
+        changes += block.rate != rate
+        rate = block.rate
+        if samples > most:
+            raise AudioError(
+                f"The audio has {block.channels} channels at {rate} hertz, and more than {most} "
+                "samples in all, the most that are accepted.",
+                param="file",
+                code="audio_too_long",
+            )
+        if changes > _MOST_CHANGES:
+            raise AudioError(
+                f"The sample rate of the audio changes more than {_MOST_CHANGES} times.",
+                param="file",
+            )
         if seconds > max_seconds:
             raise AudioError(
                 f"The audio is longer than {max_seconds:g} seconds, the most that is accepted.",

@@ -75,6 +75,9 @@ class Limits(Section):
     upload_bytes: ByteSize = Field(
         ByteSize(500 * 2**20), gt=0, description='Largest request body, for example "25MiB".'
     )
+    upload_seconds: Duration = Field(
+        600.0, gt=0, description='Longest time that a request body may take to come: "10m".'
+    )
     audio_seconds: float = Field(
         7200, gt=0, description="Longest upload, in seconds of decoded audio."
     )
@@ -100,6 +103,12 @@ class Defaults(Section):
 
     speech: str | None = Field(None, description="Model that speaks.")
     transcription: str | None = Field(None, description="Model that transcribes.")
+    alignment: str | None = Field(
+        None, description="Model that finds the words of transcripts that come without their times."
+    )
+    diarization: str | None = Field(
+        None, description="Model that tells speakers apart for models that cannot."
+    )
 
 
 class Voices(Section):

@@ -16,7 +16,8 @@ from ..kernel import Kernel
 from .engines import engine_router, speech_engines
 from .errors import add_error_handlers
 from .health import Readiness, health_router
-from .middleware import ApiKeys, BodyLimit, RequestIds
+from .incoming import BodyLimit
+from .middleware import ApiKeys, RequestIds
 from .models import models_router
 from .schemas import document
 from .speech import HEARD, IGNORED, MODEL, speech_route
@@ -67,12 +68,13 @@ def create_app(kernel: Kernel) -> FastAPI:
     document(app, kernel)
 
     # The last one added is the outermost.
-    app.add_middleware(BodyLimit, limit=config.limits.upload_bytes)
     app.add_middleware(
         ApiKeys,
         keys=[key.get_secret_value() for key in config.server.api_keys],
         public_discovery=config.server.public_discovery,
     )
+    limits = config.limits
+    app.add_middleware(BodyLimit, most=limits.upload_bytes, seconds=limits.upload_seconds)
     app.add_middleware(RequestIds)
     if config.server.cors_origins:
         app.add_middleware(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Container, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ..errors import RequestError, UploadTooLarge
 
 MAX_TEXT_PART = 8 * 2**20
 """Bytes of one text field of a form."""
+MAX_TEXTS = 4 * MAX_TEXT_PART
+"""Characters of all of them: files lie on disk, these in memory."""
 _LONG = 2**18
 """Bytes of JSON that take a millisecond."""
 MAX_FIELDS = 500
@@ -77,6 +80,25 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     return value
 
 
+class _FormParser(MultiPartParser):
+    _texts = 0
+
+    def on_part_end(self) -> None:
+        super().on_part_end()
+        _, part = self.items[-1]
+        self._texts += len(part) if isinstance(part, str) else 0
+        if self._texts > MAX_TEXTS:
+            raise RequestError(
+                f"The form's text fields have more than {MAX_TEXTS} characters. Send what is large "
+                "as a file: a part with a filename."
+            )
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body says that it is JSON."""
+    return request.headers.get("content-type", "").lower().startswith("application/json")
+
+
 def is_form(request: Request) -> bool:
     """Whether the body says that it is multipart."""
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
@@ -97,7 +119,11 @@ async def read_form(request: Request, *, wanted: str) -> AsyncIterator[Form]:
             code="invalid_content_type",
         )
     try:
-        form = await request.form(max_files=16, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_PART)
+        async with aclosing(request.stream()) as stream:
+            limits = {"max_files": 16, "max_fields": MAX_FIELDS, "max_part_size": MAX_TEXT_PART}
+            form = await _FormParser(request.headers, stream, **limits).parse()
+    except MultiPartException as error:
+        raise RequestError(error.message) from error
     # The header may name any of Python's codecs as the charset, even `undefined`.
     except ValueError as error:
         raise RequestError("The form's charset cannot be decoded.") from error
