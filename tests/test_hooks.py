@@ -43,7 +43,7 @@ def samples(chunks: list[AudioChunk]) -> np.ndarray:
 def test_these_are_the_hooks() -> None:
     assert set(HOOKS) == {
         *["register_engines", "register_routes", "register_commands"],
-        *["resolve_voice_prompt", "synthesize", "transcribe"],
+        *["resolve_voice_prompt", "synthesize", "transcribe", "align", "diarize"],
     }
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from unisono import lanes
 from unisono.lanes import LEAD, Lane
-from unisono.types import CancelToken
+from unisono.requests import CancelToken
 
 pytestmark = pytest.mark.anyio
 Until = Callable[..., object]

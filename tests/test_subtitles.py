@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from openai.types.audio import TranscriptionDiarized, TranscriptionVerbose
@@ -157,8 +159,26 @@ def test_verbose_json_is_what_the_openai_sdk_expects() -> None:
     assert (parsed.usage.type, parsed.usage.seconds) == ("duration", 4)
 
 
+def test_verbose_json_says_what_else_an_engine_heard() -> None:
+    segment = Segment("Ha!", 0, 1, speaker="Anna", emotion="happy", events=("laughter",))
+    body: Any = verbose((segment,))
+    heard = {name: body["segments"][0].get(name) for name in ("speaker", "emotion", "events")}
+    assert heard == {"speaker": "Anna", "emotion": "happy", "events": ("laughter",)}
+    TranscriptionVerbose.model_validate(body)
+
+
+def test_words_that_another_model_timed_are_marked() -> None:
+    words = (Word("a", 0, 1), Word("b", 1, 2, estimated=True))
+    body = verbose((Segment("a b", 0, 2, words=words),), ("word",))
+    assert body["words"] == [
+        {"word": "a", "start": 0, "end": 1},
+        {"word": "b", "start": 1, "end": 2, "estimated": True},
+    ]
+
+
 def test_verbose_json_segments_have_all_ten_keys() -> None:
-    assert verbose()["segments"] == [
+    nobody = tuple(replace(segment, speaker=None) for segment in SEGMENTS)
+    assert verbose(nobody)["segments"] == [
         {
             "id": index,
             "seek": 0,

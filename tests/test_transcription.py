@@ -355,6 +355,7 @@ async def test_errors_come_before_the_first_segment(echoing: Echoing) -> None:
         ({"response_format": "diarized_json"}, "response_format", "diarization"),
         ({"translate": True}, "model", "translation"),
         ({"keywords": ["unisono"]}, "keywords", "hotwords"),
+        ({"include": ["logprobs"]}, "include", "logprobs"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -411,16 +412,16 @@ async def test_the_engine_gets_only_what_was_asked_for(
 async def test_hints_that_a_model_cannot_follow_are_ignored_and_said(
     echoing: Echoing, watching: Watching
 ) -> None:
-    hints = {"prompt": "x", "temperature": 0.5, "chunking_strategy": {"type": "server_vad"}}
+    hints = {"prompt": "x", "temperature": 0.5}
     async with echoing(features=[]) as kernel:
-        assert ignored(kernel, **hints) == ("prompt", "temperature", "chunking_strategy")
+        assert ignored(kernel, **hints) == ("prompt", "temperature")
         assert ignored(kernel, prompt="", temperature=None) == ()
         await kernel.transcribe(audio(), model="model", **hints)
         assert (watching.request.prompt, watching.request.temperature) == (None, None)
         await kernel.transcribe(audio(), model="model", temperature=0)
         assert watching.request.temperature is None
     async with echoing(features=["text_prompt", "temperature"]) as kernel:
-        assert ignored(kernel, **hints) == ("chunking_strategy",)
+        assert ignored(kernel, **hints) == ()
         await kernel.transcribe(audio(), model="model", temperature=0)
         assert watching.request.temperature == 0
 
@@ -431,12 +432,20 @@ async def test_a_strict_server_refuses_hints_without_effect(echoing: Echoing) ->
         assert refused(kernel, wibble="x").param == "wibble"
 
 
-async def test_log_probabilities_are_refused(echoing: Echoing) -> None:
+async def test_what_to_include_is_known(echoing: Echoing) -> None:
     async with echoing() as kernel:
-        error = refused(kernel, include=["logprobs"])
-        assert isinstance(error, UnsupportedFeature)
-        assert error.param == "include"
         assert refused(kernel, include=["gossip"]).param == "include"
+
+
+async def test_log_probabilities_come_with_json_alone(echoing: Echoing) -> None:
+    async with echoing(features=["logprobs"]) as kernel:
+        fields = {"model": "model", "include": ["logprobs"]}
+        assert refused(kernel, **fields, response_format="text").param == "include"
+        transcript = await kernel.transcribe(audio(2), **fields)
+        call = kernel.prepare_transcription(fields)
+    body = json.loads(render_transcript(transcript, call.fields))
+    assert [each["token"] for each in body["logprobs"]] == ["second", " 0.", "second", " 1."]
+    assert body["logprobs"][1] == {"token": " 0.", "logprob": -0.2, "bytes": [32, 48, 46]}
 
 
 async def test_granularities_need_a_format_that_carries_them(echoing: Echoing) -> None:

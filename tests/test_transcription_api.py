@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -113,7 +115,52 @@ def test_server_vad_comes_in_brackets(transcribe: Callable[..., httpx.Response])
     }
     answer = transcribe(**fields)
     assert answer.status_code == 200
-    assert answer.headers["x-unisono-ignored"] == "chunking_strategy"
+    assert "x-unisono-ignored" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chunking_strategy": "server_vad"},
+        {"chunking_strategy": '{"type": "server_vad", "threshold": 0.5}'},
+    ],
+)
+def test_server_vad_comes_by_name_and_as_json(
+    transcribe: Callable[..., httpx.Response], fields: dict[str, str]
+) -> None:
+    assert transcribe(**fields).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chunking_strategy": "somehow"},
+        {"chunking_strategy": "{"},
+        {"chunking_strategy[type]": "client_vad"},
+        {"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "2"},
+        {"chunking_strategy[type]": "server_vad", "chunking_strategy[eagerness]": "high"},
+    ],
+)
+def test_a_strategy_that_nobody_knows_is_refused(
+    transcribe: Callable[..., httpx.Response], fields: dict[str, str]
+) -> None:
+    answer = transcribe(**fields)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "chunking_strategy"
+
+
+def test_log_probabilities_come_with_every_delta_and_with_the_end(
+    serve: Callable[..., Any], wav: Callable[..., bytes]
+) -> None:
+    models = {"m": {"engine": "echo_transcriber", "features": ["logprobs"]}}
+    fields = {"model": "m", "stream": "true", "include[]": "logprobs"}
+    server = serve({"models": models})
+    with httpx.Client(base_url=server.url) as http:
+        answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": wav(2.0)})
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:7] == "data: {"]
+    deltas = [each for event in events[:-1] for each in event["logprobs"]]
+    assert len(deltas) == 4
+    assert events[-1]["logprobs"] == deltas
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
@@ -208,3 +255,31 @@ def test_subtitles_name_the_speakers(gifted: httpx.Client, wav: Callable[..., by
     data = {"response_format": "vtt"}
     answer = gifted.post(TRANSCRIPTIONS, data=data, files={"file": wav(1)})
     assert "<v S0>second 0." in answer.text
+
+
+@pytest.mark.parametrize("prefix", ["", "data:audio/wav;base64,"])
+def test_a_file_may_come_in_json(
+    http: httpx.Client, wav: Callable[..., bytes], prefix: str
+) -> None:
+    file = prefix + base64.b64encode(wav(2)).decode()
+    answer = http.post(TRANSCRIPTIONS, json={"model": "echo-transcriber", "file": file})
+    assert answer.json()["text"] == "second 0. second 1."
+
+
+@pytest.mark.parametrize("file", [None, 5, "", "<audio bytes>", "/etc/passwd", "aGVsbG8="])
+def test_what_is_no_file_in_json_is_refused(http: httpx.Client, file: Any) -> None:
+    assert error_of(http.post(TRANSCRIPTIONS, json={"file": file}))["param"] == "file"
+
+
+@pytest.mark.parametrize("keyword", ["a\0b", "line\nbreak", "x" * 201])
+def test_a_keyword_is_a_word(transcribe: Callable[..., httpx.Response], keyword: str) -> None:
+    assert error_of(transcribe(**{"keywords[]": keyword}))["param"] == "keywords"
+
+
+def test_what_is_wrong_with_a_strategy_is_said(
+    transcribe: Callable[..., httpx.Response],
+) -> None:
+    fields = {"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "2"}
+    message = error_of(transcribe(**fields))["message"]
+    assert "threshold" in message
+    assert "auto" not in message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Config
-    from .engine import Engine, Settings, SpeechBatch
+    from .engine import Batch, Engine, Settings, SpeechBatch, TranscriptionBatch
     from .errors import (
         AudioError,
         ConfigError,
@@ -30,18 +30,25 @@ if TYPE_CHECKING:
     )
     from .hookspecs import hookimpl
     from .kernel import Kernel
+    from .requests import (
+        AlignmentRequest,
+        CancelToken,
+        DiarizationRequest,
+        KnownSpeaker,
+        SpeechRequest,
+        TranscriptionRequest,
+        Turn,
+    )
     from .runner import EngineRunner
     from .types import (
         AudioChunk,
-        CancelToken,
         Feature,
         ModelInfo,
         Params,
         Segment,
-        SpeechRequest,
+        SpeakerTurn,
         Task,
-        TranscriptionRequest,
-        Turn,
+        TokenLogprob,
         Weights,
         Word,
     )
@@ -50,11 +57,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AlignmentRequest",
     "AudioChunk",
     "AudioError",
+    "Batch",
     "CancelToken",
     "Config",
     "ConfigError",
+    "DiarizationRequest",
     "Engine",
     "EngineFailed",
     "EngineOverloaded",
@@ -63,6 +73,7 @@ __all__ = [
     "Feature",
     "InvalidKey",
     "Kernel",
+    "KnownSpeaker",
     "ModelInfo",
     "ModelNotFound",
     "Params",
@@ -72,10 +83,13 @@ __all__ = [
     "RequestError",
     "Segment",
     "Settings",
+    "SpeakerTurn",
     "SpeechBatch",
     "SpeechError",
     "SpeechRequest",
     "Task",
+    "TokenLogprob",
+    "TranscriptionBatch",
     "TranscriptionRequest",
     "Turn",
     "UnknownVoice",
@@ -98,6 +112,7 @@ _MODULES = (
     "hookspecs",
     "voice",
     "types",
+    "requests",
     "engine",
     "weights",
     "runner",

@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
-from .engine import Engine, SpeechBatch
+from .engine import Batch, Engine
 from .lanes import Lane, Mailbox
-from .types import AudioChunk, CancelToken, SpeechRequest
+from .requests import CancelToken
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ logger = logging.getLogger(__name__)
 class _Member:
     """One request, waiting or in the batch."""
 
-    request: SpeechRequest
-    mailbox: Mailbox[AudioChunk]
+    request: Any
+    mailbox: Mailbox[Any]
 
 
 class Batcher:
@@ -34,24 +35,24 @@ class Batcher:
 
     A slow reader cannot hold the others back, so what it has not read waits in memory.
 
+    :param most: requests that share the batch.
     :param prepare: completes a request on the lane, before it joins.
     """
 
     def __init__(
-        self, engine: Engine, lane: Lane, prepare: Callable[[SpeechRequest], SpeechRequest]
+        self, engine: Engine, lane: Lane, most: int, prepare: Callable[[Any], Any]
     ) -> None:
         self._engine = engine
         self._lane = lane
+        self._most = most
         self._prepare = prepare
         self._waiting: deque[_Member] = deque()
         self._changing = threading.Lock()
         self._running = False
         self._keys = count()
 
-    async def stream(
-        self, request: SpeechRequest, cancel: CancelToken
-    ) -> AsyncGenerator[list[AudioChunk], None]:
-        """Yield the chunks of one request, all that wait at a time.
+    async def stream(self, request: Any, cancel: CancelToken) -> AsyncGenerator[list[Any], None]:
+        """Yield the chunks or segments of one request, all that wait at a time.
 
         Closing this generator sets `cancel`; the request leaves the batch before its next step.
         """
@@ -92,8 +93,8 @@ class Batcher:
                 return
         self._lane.submit(self._run)
 
-    def _join(self, batch: SpeechBatch, members: dict[int, _Member]) -> None:
-        while len(members) < self._engine.max_batch_size:
+    def _join(self, batch: Batch[Any, Any], members: dict[int, _Member]) -> None:
+        while len(members) < self._most:
             with self._changing:
                 member = self._waiting[0] if self._waiting else None
             if member is None:
@@ -110,7 +111,7 @@ class Batcher:
                 member.mailbox.end(error)
             self._next()
 
-    def _step(self, batch: SpeechBatch, members: dict[int, _Member]) -> None:
+    def _step(self, batch: Batch[Any, Any], members: dict[int, _Member]) -> None:
         for key, item in batch.step():
             if item is None:
                 members.pop(key).mailbox.end()
@@ -119,7 +120,7 @@ class Batcher:
             else:
                 members[key].mailbox.add(item)
 
-    def _part(self, batch: SpeechBatch, members: dict[int, _Member]) -> None:
+    def _part(self, batch: Batch[Any, Any], members: dict[int, _Member]) -> None:
         for key in [key for key, member in members.items() if member.mailbox.abandoned]:
             del members[key]
             batch.remove(key)

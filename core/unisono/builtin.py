@@ -7,13 +7,8 @@ from typing import TYPE_CHECKING
 
 from .hookspecs import hookimpl
 from .languages import primary_subtag
-from .types import (
-    AudioChunk,
-    ModelInfo,
-    Segment,
-    SpeechRequest,
-    TranscriptionRequest,
-)
+from .requests import AlignmentRequest, DiarizationRequest, SpeechRequest, TranscriptionRequest
+from .types import AudioChunk, ModelInfo, Segment, SpeakerTurn, Word
 from .voice import VoicePrompt, VoiceReference
 
 if TYPE_CHECKING:
@@ -53,6 +48,18 @@ def transcribe(
 ) -> AsyncGenerator[Segment, None]:
     """Let the model write."""
     return engine.transcribe(request)
+
+
+@hookimpl(trylast=True)
+def align(engine: EngineRunner, request: AlignmentRequest) -> AsyncGenerator[Word, None]:
+    """Let the model align."""
+    return engine.align(request)
+
+
+@hookimpl(trylast=True)
+def diarize(engine: EngineRunner, request: DiarizationRequest) -> AsyncGenerator[SpeakerTurn, None]:
+    """Let the model tell the speakers apart."""
+    return engine.diarize(request)
 
 
 @hookimpl(trylast=True)

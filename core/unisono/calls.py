@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 from .catalog import Catalog
 from .entries import Entry
 from .errors import EngineFailed, RequestError, SpeechError, UnsupportedFeature
-from .fields import Fields, parse
+from .fields import Fields
 from .languages import primary_subtag
-from .spellings import respelled
+from .parsing import parse
 from .types import Feature, Params, Task
 
 F = TypeVar("F", bound=Fields)
@@ -31,33 +31,37 @@ class Call(Generic[F]):
     """Fields that have no effect: unknown to everyone, or hints that this model cannot follow."""
 
 
+def named_model(raw: Mapping[str, Any], task: Task, catalog: Catalog) -> Entry:
+    """Return the model that a request names, or the default.
+
+    :raises RequestError: if there is none, or it has another task.
+    """
+    name = raw.get("model")
+    if name is not None and not isinstance(name, str):
+        raise RequestError("model: a string is expected.", param="model")
+    return catalog.resolve(name or None, task)
+
+
 def prepare(
     raw: Mapping[str, Any],
+    entry: Entry,
     fields_type: type[F],
-    task: Task,
     catalog: Catalog,
     *,
     needs: Mapping[str, Feature],
     hints: Mapping[str, Feature | None],
-    spellings: Mapping[str, str],
     strict: bool,
 ) -> Call[F]:
-    """Find the model and validate the request against it.
+    """Validate a request against its model.
 
+    :param raw: with everything by its own name.
     :param needs: field → the feature without which it is refused.
     :param hints: field → the feature without which it is ignored; None means always.
-    :param spellings: other servers' names of fields.
     :param strict: refuse what would be ignored.
     :raises RequestError: naming the field.
     """
-    raw = respelled(raw, spellings)
-    name = raw.get("model")
-    if name is not None and not isinstance(name, str):
-        raise RequestError("model: a string is expected.", param="model")
-    entry = catalog.resolve(name or None, task)
-    parsed = parse(
-        raw, fields_type, entry.params_type, elsewhere=catalog.options(task), model=entry.id
-    )
+    options = catalog.options(entry.info.task)
+    parsed = parse(raw, fields_type, entry.params_type, elsewhere=options, model=entry.id)
     features = entry.info.features
     values = {key: getattr(parsed.fields, key) for key in parsed.fields.model_fields_set}
     given = {
@@ -112,7 +116,7 @@ def check_language(entry: Entry, language: str, *, param: str = "language") -> N
     :param param: the field that named it.
     :raises RequestError: listing the model's languages.
     """
-    if not knows(entry, language):
+    if not entry.knows(language):
         known = {primary_subtag(tag) for tag in entry.info.languages}
         raise RequestError(
             f"Model {entry.id!r} does not know the language {language!r}. It knows: "
@@ -120,9 +124,3 @@ def check_language(entry: Entry, language: str, *, param: str = "language") -> N
             param=param,
             code="unsupported_language",
         )
-
-
-def knows(entry: Entry, language: str) -> bool:
-    """Whether a model knows a language; one that names none may know it."""
-    known = {primary_subtag(tag) for tag in entry.info.languages}
-    return not known or primary_subtag(language) in known

@@ -10,7 +10,7 @@ from .config import Config
 from .entries import Entry, configured, presets
 from .errors import ConfigError, ModelNotFound, RequestError
 from .plugins import PluginManager
-from .types import Task
+from .types import Feature, Task
 from .weights import are_here
 
 logger = logging.getLogger(__name__)
@@ -116,13 +116,31 @@ class Catalog:
         return entry
 
     def options(self, task: Task) -> Mapping[str, Sequence[str]]:
-        """Return option → ids of the models that have it, over all models of a task."""
+        """Return option → ids of the models that have it, over all models of a task.
+
+        Whoever transcribes may set the options of what tells the speakers apart.
+        """
         return self._options[task]
+
+    def aligner(self, language: str | None) -> Entry | None:
+        """Return the model that finds words of a language: the default one, or else the first."""
+        default = self.default(Task.ALIGNMENT)
+        able = [entry for entry in self.entries if entry.info.task is Task.ALIGNMENT]
+        able.sort(key=lambda entry: entry is not default)
+        return next((entry for entry in able if language and entry.knows(language)), None)
+
+    def diarizer(self, entry: Entry) -> Entry | None:
+        """Return the model that tells the speakers apart for one that transcribes and cannot."""
+        if entry.info.task is not Task.TRANSCRIPTION or Feature.DIARIZATION in entry.info.features:
+            return None
+        return self.default(Task.DIARIZATION)
 
     def _find_options(self, task: Task) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
+        listening = (Task.TRANSCRIPTION, Task.DIARIZATION)
+        tasks = listening if task is Task.TRANSCRIPTION else (task,)
         for entry in self.entries:
-            if entry.info.task is task:
+            if entry.info.task in tasks:
                 for name in entry.params_type.model_fields:
                     found[name].append(entry.id)
         return dict(found)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from . import text as texts
 from .errors import RequestError
 from .fields import SpeechFields, TurnFields
-from .types import Feature, ModelInfo, SpeechRequest, Turn
+from .requests import SpeechRequest, Turn
+from .types import Feature, ModelInfo
 
 PAUSE_BETWEEN_SPEAKERS = 0.4
 PAUSE_OF_ONE_SPEAKER = 0.25

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from . import types
+from . import requests, types
 from .voice import PreparedVoice, VoicePrompt
 
 
@@ -22,13 +22,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class SpeechBatch:
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class Batch(Generic[Q, A]):
     """Several requests that one model serves together, step by step (continuous batching).
 
     All methods run on the model's worker thread. Requests join and leave between steps.
     """
 
-    def accepts(self, request: types.SpeechRequest) -> bool:
+    def accepts(self, request: Q) -> bool:
         """Say whether this request can run beside those in the batch.
 
         If not, it waits until the batch is empty, and so does everybody behind it. An empty batch
@@ -36,7 +40,7 @@ class SpeechBatch:
         """
         return True
 
-    def add(self, key: int, request: types.SpeechRequest) -> None:
+    def add(self, key: int, request: Q) -> None:
         """Let a request join.
 
         :param key: names the request in this batch; never used twice.
@@ -44,12 +48,12 @@ class SpeechBatch:
         """
         raise NotImplementedError
 
-    def step(self) -> Iterable[tuple[int, types.AudioChunk | Exception | None]]:
-        """Advance every request by one step of the model, and return what came of it.
+    def step(self) -> Iterable[tuple[int, A | Exception | None]]:
+        """Advance the requests by one step of the model, and return what came of it.
 
-        Each pair is a request's key and its next chunk, or None for its end, or the exception
-        that ended this request alone. Raising ends them all. A step should take no longer than
-        0.1 seconds; a request that has no audio yet simply does not appear.
+        Each pair is a request's key and its next chunk or segment, or None for its end, or the
+        exception that ended this request alone. Raising ends them all. A step should be short
+        (of speech, 0.1 seconds); a request that has nothing yet simply does not appear.
         """
         raise NotImplementedError
 
@@ -61,15 +65,20 @@ class SpeechBatch:
         """Release what the batch holds. It is empty, or `step` raised."""
 
 
+SpeechBatch: TypeAlias = Batch[requests.SpeechRequest, types.AudioChunk]
+TranscriptionBatch: TypeAlias = Batch[requests.TranscriptionRequest, types.Segment]
+
+
 class Engine:
     """A family of models that run the same way. The class describes; an instance is one model.
 
-    Implement `describe`, and `synthesize` (or `open_batch`) or `transcribe`.
+    Implement `describe`, and what its task is: `synthesize`, `transcribe` (or `open_batch` instead
+    of either), `align` or `diarize`.
 
     Methods written with `def` all run on the model's own worker thread, `load` and `unload`
     included, one call at a time and a whole stream as one call: they may block, and libraries
-    that are bound to one thread are safe. A `synthesize` or `transcribe` written with
-    `async def` runs on the event loop and must not block.
+    that are bound to one thread are safe. What its task is may instead be written with
+    `async def`: it then runs on the event loop and must not block.
 
     Import heavy libraries inside `load`, so that listing models and starting a server stay fast.
     """
@@ -89,7 +98,9 @@ class Engine:
     """Requests that an `async def` engine serves at once. A `def` engine serves one."""
 
     max_batch_size: ClassVar[int] = 1
-    """Requests that share one `SpeechBatch`; more than 1 means that `open_batch` is used."""
+    """Requests that share one `Batch`; more than 1 means that `open_batch` is used. A model whose
+    `ModelInfo.max_concurrency` is 1 has none.
+    """
 
     params_type: ClassVar[type[types.Params]] = types.Params
     """Per-request options; call the class `<Name>Params`."""
@@ -159,12 +170,12 @@ class Engine:
         """
         return None
 
-    def open_batch(self) -> SpeechBatch:
+    def open_batch(self) -> Batch[Any, Any]:
         """Start a batch, on the model's worker thread, when requests wait and none is open."""
         raise NotImplementedError
 
     def synthesize(
-        self, request: types.SpeechRequest
+        self, request: requests.SpeechRequest
     ) -> Iterator[types.AudioChunk] | AsyncIterator[types.AudioChunk]:
         """Yield speech as soon as it is ready; yield once if the model cannot stream.
 
@@ -178,7 +189,7 @@ class Engine:
         raise NotImplementedError
 
     def transcribe(
-        self, request: types.TranscriptionRequest
+        self, request: requests.TranscriptionRequest
     ) -> Iterator[types.Segment] | AsyncIterator[types.Segment]:
         """Yield segments in order of time, each as soon as it is final.
 
@@ -188,10 +199,41 @@ class Engine:
         """
         raise NotImplementedError
 
+    def align(
+        self, request: requests.AlignmentRequest
+    ) -> Iterator[types.Word] | AsyncIterator[types.Word]:
+        """Yield every word of the text, as it is written there, with its time, in order.
 
-def concurrency(engine: type[Engine]) -> int:
+        Yield nothing if the text cannot be found in the audio. Cancellation is as for
+        `synthesize`.
+        """
+        raise NotImplementedError
+
+    def diarize(
+        self, request: requests.DiarizationRequest
+    ) -> Iterator[types.SpeakerTurn] | AsyncIterator[types.SpeakerTurn]:
+        """Yield who speaks when, in order of the starts.
+
+        Yield nothing for audio without speech. Cancellation is as for `synthesize`.
+
+        :raises RequestError: if a known speaker's recording cannot be used.
+        """
+        raise NotImplementedError
+
+
+METHODS: Mapping[types.Task, str] = {
+    types.Task.SPEECH: "synthesize",
+    types.Task.TRANSCRIPTION: "transcribe",
+    types.Task.ALIGNMENT: "align",
+    types.Task.DIARIZATION: "diarize",
+}
+"""The method of `Engine` that does a task."""
+
+
+def concurrency(engine: type[Engine], model: types.ModelInfo) -> int:
     """Return how many requests one model of this engine serves at once."""
     if engine.max_batch_size > 1:
-        return engine.max_batch_size
-    methods = (engine.synthesize, engine.transcribe)
-    return engine.max_concurrency if any(map(inspect.isasyncgenfunction, methods)) else 1
+        return model.max_concurrency or engine.max_batch_size
+    if inspect.isasyncgenfunction(getattr(engine, METHODS[model.task])):
+        return model.max_concurrency or engine.max_concurrency
+    return 1

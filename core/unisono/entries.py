@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from .config import Config
-from .engine import Engine, Settings, concurrency
+from .engine import METHODS, Engine, Settings, concurrency
 from .errors import ConfigError, EngineUnavailable
+from .languages import primary_subtag
 from .plugins import PluginManager
 from .sections import ModelConfig
 from .types import ModelInfo, Params, Task, Weights
@@ -73,10 +74,16 @@ class Entry:
         """The model's per-request options."""
         return self.engine.params_type
 
+    def knows(self, language: str) -> bool:
+        """Whether the model knows a language; one that names none may know it."""
+        known = {primary_subtag(tag) for tag in self.info.languages}
+        return not known or primary_subtag(language) in known
+
     @property
     def concurrency(self) -> int:
         """Requests that it serves at once."""
-        return concurrency(self.engine) * (self.isolation.replicas if self.isolation else 1)
+        at_once = concurrency(self.engine, self.info)
+        return at_once * (self.isolation.replicas if self.isolation else 1)
 
 
 def configured(model_id: str, table: ModelConfig, config: Config, plugins: PluginManager) -> Entry:
@@ -179,9 +186,9 @@ def _entry(
         raise TypeError("ModelInfo.voices holds something that is no Voice")
     if isinstance(info.languages, str):
         raise TypeError("ModelInfo.languages is a string; it must be a tuple of them")
-    method = "transcribe"
-    if info.task is Task.SPEECH:
-        method = "open_batch" if engine.max_batch_size > 1 else "synthesize"
+    method = METHODS[info.task]
+    if info.task in (Task.SPEECH, Task.TRANSCRIPTION) and engine.max_batch_size > 1:
+        method = "open_batch"
     if getattr(engine, method) is getattr(Engine, method):
         raise TypeError(f"{engine.__name__} does {info.task.value} and lacks {method!r}")
     module = plugins.get_plugin(plugin)

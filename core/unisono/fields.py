@@ -1,5 +1,4 @@
-"""The request fields that every model shares, and how a request is told apart into them, the
-engine's own Params, and what nobody knows.
+"""The request fields that every model shares.
 
 The contract is OpenAI's (openai-openapi 2.3.0: `CreateSpeechRequest`,
 `CreateTranscriptionRequest`); the fields marked "Extension" are unisono's. HTTP, the command
@@ -8,10 +7,9 @@ line and the Python facade all validate here, so the same mistake gets the same 
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,14 +18,12 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     WithJsonSchema,
 )
 
-from .errors import RequestError
 from .languages import language_tag
 from .spellings import KWARGS, SPEECH_SPELLINGS, TRANSCRIPTION_SPELLINGS
-from .types import Params, Task
+from .types import Task
 
 SpeechFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 TranscriptFormat = Literal["json", "text", "srt", "verbose_json", "vtt", "diarized_json"]
@@ -146,6 +142,39 @@ class SpeechFields(Fields):
     )
 
 
+class ServerVad(BaseModel):
+    """How to cut a recording where nobody speaks; what lies between is not transcribed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float = Field(0.5, ge=0, le=1, description="Probability from which it is speech.")
+    prefix_padding_ms: int = Field(
+        300, ge=0, le=10_000, description="Milliseconds kept before speech."
+    )
+    silence_duration_ms: int = Field(
+        200, ge=0, le=60_000, description="Milliseconds without speech that end a piece."
+    )
+
+
+def _strategy(value: object) -> object:
+    """Accept the bare name, and JSON, as `curl -F` sends objects."""
+    if value == "server_vad":
+        return {}
+    try:
+        return json.loads(value) if isinstance(value, str) and value[:1] == "{" else value
+    except ValueError:
+        return value
+
+
+_Strategy = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[ServerVad, Tag("server_vad")],
+    Discriminator(lambda value: "auto" if isinstance(value, str) else "server_vad"),
+    BeforeValidator(_strategy),
+]
+_Keyword = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
 class TranscriptionFields(Fields):
     """The fields of POST /v1/audio/transcriptions that do not depend on the model."""
 
@@ -154,10 +183,12 @@ class TranscriptionFields(Fields):
         description="Language of the speech, as ISO 639-1 or BCP 47.",
     )
     languages: list[LanguageTag] = Field([], description="Languages that may be spoken.")
-    keywords: Annotated[list[str], BeforeValidator(_words)] = Field(
-        [], description="Words to expect; one text counts as the words in it."
+    keywords: Annotated[list[_Keyword], BeforeValidator(_words)] = Field(
+        [], max_length=1000, description="Words to expect; one text counts as the words in it."
     )
-    prompt: str | None = Field(None, description="Preceding text, or vocabulary, as guidance.")
+    prompt: str | None = Field(
+        None, max_length=100_000, description="Preceding text, or vocabulary, as guidance."
+    )
     response_format: TranscriptFormat = Field("json", description="Form of the transcript.")
     temperature: float | None = Field(None, ge=0, le=1, description="Sampling temperature.")
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
@@ -165,130 +196,27 @@ class TranscriptionFields(Fields):
     )
     stream: bool = Field(False, description="Send server-sent events while transcribing.")
     include: list[Literal["logprobs"]] = Field([], description="Further details to return.")
-    chunking_strategy: str | dict[str, Any] | None = Field(
+    chunking_strategy: _Strategy | None = Field(
         None, description="How to cut long audio: `auto`, or an object of type `server_vad`."
     )
-    known_speaker_names: list[str] = Field([], max_length=4, description="Speakers' names.")
+    known_speaker_names: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        [],
+        max_length=4,
+        description="Names of people who may speak; without references, of stored voices.",
+    )
     known_speaker_references: list[str] = Field(
-        [], max_length=4, description="A recording of each known speaker, as a data: URL."
+        [], max_length=4, description="A recording of each of them, as a data: URL."
     )
 
 
 NEEDLESS = frozenset({"stream"})
 """What other servers' clients ask of speech, and always get here."""
 _FUTURE = frozenset({"consent", "turns"})
+_OF_SPEECH = _FUTURE.union(SpeechFields.model_fields, SPEECH_SPELLINGS, NEEDLESS, {KWARGS})
+_OF_TRANSCRIPTION = _FUTURE.union(
+    TranscriptionFields.model_fields, TRANSCRIPTION_SPELLINGS, {"file", KWARGS}
+)
 RESERVED: Mapping[Task, frozenset[str]] = {
-    Task.SPEECH: _FUTURE.union(SpeechFields.model_fields, SPEECH_SPELLINGS, NEEDLESS, {KWARGS}),
-    Task.TRANSCRIPTION: _FUTURE.union(
-        TranscriptionFields.model_fields, TRANSCRIPTION_SPELLINGS, {"file", KWARGS}
-    ),
+    task: _OF_SPEECH if task is Task.SPEECH else _OF_TRANSCRIPTION for task in Task
 }
 """Names that the Params of an engine for a task must not use: the kernel has them, or will."""
-
-F = TypeVar("F", bound=Fields)
-V = TypeVar("V", bound=BaseModel)
-
-
-@dataclass(frozen=True)
-class Parsed(Generic[F]):
-    """A validated request."""
-
-    fields: F
-    params: Params
-    ignored: tuple[str, ...]
-    """Fields of the request that nothing installed knows."""
-
-
-def parse(
-    raw: Mapping[str, Any],
-    fields_type: type[F],
-    params_type: type[Params],
-    *,
-    elsewhere: Mapping[str, Sequence[str]],
-    model: str,
-) -> Parsed[F]:
-    """Validate a request for one model. Null values count as left out.
-
-    :param elsewhere: option → the models that have it, for every installed engine.
-    :param model: the id that answers, for messages.
-    :raises RequestError: naming the field, if a value is wrong or belongs to another model.
-    """
-    fields: dict[str, Any] = {}
-    params: dict[str, Any] = {}
-    ignored: list[str] = []
-    for name, value in raw.items():
-        if value is None:
-            continue
-        if name in fields_type.model_fields:
-            fields[name] = value
-        elif name in params_type.model_fields:
-            params[name] = value
-        elif name in NEEDLESS:
-            continue
-        elif name in elsewhere:
-            raise RequestError(
-                f"Model {model!r} has no option {name!r}. Models that have it: "
-                f"{', '.join(elsewhere[name])}.",
-                param=name,
-                code="unsupported_option",
-            )
-        else:
-            ignored.append(name)
-    return Parsed(validate(fields_type, fields), validate(params_type, params), tuple(ignored))
-
-
-def from_form(pairs: Iterable[tuple[str, str]], *types: type[BaseModel]) -> dict[str, Any]:
-    """Turn the text fields of a form into what a JSON body would say.
-
-    Lists come as repeated `name[]` (the OpenAI SDKs) or repeated `name`; objects as
-    `name[key]`; an empty value counts as left out, as forms send untouched inputs.
-
-    :param types: the models whose list fields tell a list of one from a single value.
-    """
-    lists = {name for type_ in types for name in _list_fields(type_)}
-    raw: dict[str, Any] = {}
-    for key, value in pairs:
-        if value == "":
-            continue
-        name, bracket, rest = key.partition("[")
-        inner = rest.removesuffix("]")
-        kind = dict if inner else list if bracket or name in lists else str
-        if not isinstance(raw.setdefault(name, kind()), kind):
-            raise RequestError(
-                f"{name}: the field is given in two ways, plain and in brackets.", param=name
-            )
-        if inner:
-            raw[name][inner] = value
-        elif kind is list:
-            raw[name].append(value)
-        else:
-            raw[name] = value
-    return raw
-
-
-def _list_fields(type_: type[BaseModel]) -> Iterable[str]:
-    for name, field in type_.model_fields.items():
-        alternatives = typing.get_args(field.annotation) or ()
-        for annotation in (field.annotation, *alternatives):
-            if (typing.get_origin(annotation) or annotation) in (list, tuple, set, frozenset):
-                yield name
-
-
-def validate(type_: type[V], values: Mapping[str, Any]) -> V:
-    """Return the validated values.
-
-    :raises RequestError: naming the first field that is wrong.
-    """
-    try:
-        return type_.model_validate(values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else None
-        where = ".".join(map(str, first["loc"]))
-        given = "" if first["type"] == "missing" else f" (got {_shown(first['input'])})"
-        raise RequestError(f"{where}: {first['msg']}{given}.", param=name) from error
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

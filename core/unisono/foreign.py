@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, WithJsonSchema, create_model
 
 from . import __version__
-from .engine import Engine, Settings, SpeechBatch
+from .engine import Batch, Engine, Settings
 from .errors import EngineUnavailable
+from .requests import SpeechRequest
 from .spawn import program
-from .types import AudioChunk, ModelInfo, Params, Segment, SpeechRequest, Weights
+from .types import AudioChunk, ModelInfo, Params, Segment, SpeakerTurn, Weights, Word
 from .wire import unpack_info
 
 ASK_SECONDS = 60.0
@@ -81,7 +82,15 @@ class ForeignEngine(Engine):
         """Run elsewhere."""
         raise NotImplementedError
 
-    def open_batch(self) -> SpeechBatch:
+    def align(self, request: Any) -> Iterator[Word]:
+        """Run elsewhere."""
+        raise NotImplementedError
+
+    def diarize(self, request: Any) -> Iterator[SpeakerTurn]:
+        """Run elsewhere."""
+        raise NotImplementedError
+
+    def open_batch(self) -> Batch[Any, Any]:
         """Run elsewhere."""
         raise NotImplementedError
 

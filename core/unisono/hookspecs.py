@@ -1,8 +1,9 @@
 """The hooks that a plugin may implement.
 
 An engine plugin implements `register_engines` and a class, nothing else. `resolve_voice_prompt`,
-`synthesize` and `transcribe` are called for every request; the kernel's own implementations come
-last, so a plugin can answer before them or wrap them (`@hookimpl(wrapper=True)`).
+`synthesize`, `transcribe`, `align` and `diarize` are called for every request; the kernel's own
+implementations come last, so a plugin can answer before them or wrap them
+(`@hookimpl(wrapper=True)`).
 
 A hook may gain arguments in a minor release: declare only those that you use.
 """
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
     from .engine import Engine
     from .kernel import Kernel
-    from .runner import EngineRunner
-    from .types import (
-        AudioChunk,
-        ModelInfo,
-        Segment,
+    from .requests import (
+        AlignmentRequest,
+        DiarizationRequest,
         SpeechRequest,
         TranscriptionRequest,
     )
+    from .runner import EngineRunner
+    from .types import AudioChunk, ModelInfo, Segment, SpeakerTurn, Word
     from .voice import VoicePrompt, VoiceReference
 
 hookspec = pluggy.HookspecMarker("unisono")
@@ -85,6 +86,32 @@ def transcribe(
 
     :param engine: the loaded model; `engine.model` describes it.
     :param request: validated against the model's features and Params.
+    """
+
+
+@hookspec(firstresult=True)
+def align(engine: EngineRunner, request: AlignmentRequest) -> AsyncGenerator[Word, None] | None:
+    """Find when the words of a text are heard, or return None. As for `synthesize`.
+
+    Called for each segment of a transcript whose words are wanted and whose model has no times
+    for them.
+
+    :param engine: the loaded model; `engine.model` describes it.
+    :param request: what is heard, and what was said.
+    """
+
+
+@hookspec(firstresult=True)
+def diarize(
+    engine: EngineRunner, request: DiarizationRequest
+) -> AsyncGenerator[SpeakerTurn, None] | None:
+    """Find who speaks when, or return None. As for `synthesize`.
+
+    Called for each piece of a recording whose speakers are wanted and whose transcription model
+    knows none.
+
+    :param engine: the loaded model; `engine.model` describes it.
+    :param request: what is heard, and whose voices are known.
     """
 
 

@@ -15,6 +15,7 @@ from .catalog import Catalog
 from .config import Config
 from .errors import ConfigError, EngineUnavailable, RequestError, SpeechError
 from .files import FileVoices
+from .listening import Listening, TranscriptStream
 from .plugins import PluginManager
 from .pool import Pool
 from .prompts import VoiceResolver
@@ -23,12 +24,7 @@ from .remote import UrlVoices
 from .rendering import Rendered, render
 from .speech import SpeechCall, SpeechStream, open_speech, prepare_speech
 from .store import StoredVoice, VoiceStore
-from .transcription import (
-    TranscriptionCall,
-    TranscriptStream,
-    open_transcription,
-    prepare_transcription,
-)
+from .transcription import TranscriptionCall, prepare_transcription
 from .transcripts import Transcript
 from .types import AudioChunk, Task
 
@@ -69,6 +65,8 @@ class Kernel:
         self._voices = VoiceResolver(
             config.voices, self.catalog, plugins, self.store, self._resolvers, self._write_down
         )
+
+        self._listening = Listening(self.pool, plugins, self._decoders, config.limits.audio_seconds)
 
     @classmethod
     def from_config(
@@ -205,14 +203,8 @@ class Kernel:
         :raises AudioError: if it is not usable audio.
         :raises SpeechError: whatever else went wrong.
         """
-        return await open_transcription(
-            call,
-            source,
-            self.pool,
-            self.plugins,
-            self._decoders,
-            max_seconds=self.config.limits.audio_seconds,
-        )
+        known = await self._voices.known_speakers(call)
+        return await self._listening.open(call, source, known)
 
     async def transcribe(
         self,

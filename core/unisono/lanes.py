@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from .types import CancelToken
+from .requests import CancelToken
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

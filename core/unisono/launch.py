@@ -24,7 +24,9 @@ class Launcher:
     def launch(self, entry: Entry) -> EngineRunner:
         """Return a runner of a model that is not loaded yet."""
         if entry.isolation is not None:
-            return ProcessRunner(_specs(entry, self._voice_bytes), concurrency(entry.engine))
+            return ProcessRunner(
+                _specs(entry, self._voice_bytes), concurrency(entry.engine, entry.info)
+            )
         engine = entry.engine(entry.info, entry.settings)
         return ThreadRunner(engine, self._lane(entry), entry.plugin, self._voice_bytes)
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pluggy
 
 from . import builtin, hookspecs
-from .engine import Engine, Settings
+from .engine import METHODS, Engine, Settings
 from .errors import ConfigError, PluginError
 from .fields import RESERVED
 from .sections import ModelConfig
@@ -21,7 +21,7 @@ from .types import Params, Task
 
 logger = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "unisono"
-_FIRST_RESULT = ("synthesize", "transcribe", "resolve_voice_prompt")
+_FIRST_RESULT = (*METHODS.values(), "resolve_voice_prompt")
 _NEVER_NONE = (
     inspect.isgeneratorfunction,
     inspect.isasyncgenfunction,
@@ -201,12 +201,12 @@ class PluginManager(pluggy.PluginManager):
 
 def _tasks(engine: type[Engine]) -> set[Task]:
     """Return what an engine does; all that engines do for one that does not say so yet."""
-    methods = {
-        Task.SPEECH: (engine.synthesize is not Engine.synthesize)
-        or (engine.open_batch is not Engine.open_batch),
-        Task.TRANSCRIPTION: engine.transcribe is not Engine.transcribe,
+    done = {
+        task
+        for task, method in METHODS.items()
+        if getattr(engine, method) is not getattr(Engine, method)
     }
-    return {task for task, has in methods.items() if has} or set(Task)
+    return done or {Task.SPEECH, Task.TRANSCRIPTION}
 
 
 def _check_types(engine: type[Engine]) -> None:
@@ -218,7 +218,8 @@ def _check_types(engine: type[Engine]) -> None:
             type_.model_json_schema()
         except Exception as error:
             raise PluginError(f"{type_.__name__} has no JSON schema: {error}") from error
-    for method in (engine.synthesize, engine.transcribe):
+    for name in METHODS.values():
+        method = getattr(engine, name)
         if inspect.iscoroutinefunction(method):
             raise PluginError(f"{method.__qualname__} is `async def` and must `yield`.")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from .cache import SizedCache
 from .engine import Engine
-from .types import SpeechRequest
+from .requests import SpeechRequest
 from .voice import PreparedVoice, VoicePrompt
 
 _Key = tuple[str, str | None, str | None]

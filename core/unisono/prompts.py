@@ -20,12 +20,15 @@ from .cache import SizedCache
 from .calls import Call, contained, missing
 from .catalog import Catalog
 from .decoding import decode
-from .errors import AudioError, PromptError, UnknownVoice, UnsupportedFeature
+from .errors import AudioError, PromptError, RequestError, UnknownVoice, UnsupportedFeature
 from .fields import SpeechFields
 from .plugins import PluginManager
 from .references import reference_of
+from .requests import KnownSpeaker
 from .sections import Voices
+from .speakers import VOICE_SECONDS
 from .store import VoiceStore
+from .transcription import TranscriptionCall
 from .types import AudioChunk, Feature, ModelInfo
 from .voice import VoicePrompt, VoiceReference
 
@@ -103,6 +106,38 @@ class VoiceResolver:
             language=call.fields.ref_language or prompt.language,
         )
         return await self._with_transcript(call, prompt)
+
+    async def known_speakers(self, call: TranscriptionCall) -> list[KnownSpeaker]:
+        """Return the known speakers of a request: recordings that it brings, or stored voices.
+
+        :raises PromptError: naming the speaker whose recording cannot be used.
+        """
+        fields, info = call.fields, replace(call.listener.info, prompt_rate=16_000)
+        found = []
+        for index, name in enumerate(fields.known_speaker_names):
+            given = fields.known_speaker_references
+            param = "known_speaker_references" if given else "known_speaker_names"
+            reference = VoiceReference(audio=given[index]) if given else VoiceReference(name)
+            loop = asyncio.get_running_loop()
+            try:
+                with contained(call.listener):
+                    ask, finish = self._ask, self._finished
+                    prompt = await loop.run_in_executor(self._executor, ask, reference, info)
+                    if prompt is not None:
+                        prompt = await loop.run_in_executor(self._executor, finish, prompt, info)
+            except RequestError as error:
+                message = f"{param}: {name!r}: {error}"
+                raise PromptError(message, param=param, code=error.code) from error
+            if prompt is None or prompt.audio is None:
+                raise PromptError(
+                    f"{param}: there is no recording of {name!r}: send one in "
+                    f"known_speaker_references, or store one. {self._stored()}",
+                    param=param,
+                )
+            rate = prompt.audio.sample_rate
+            samples = prompt.audio.samples[: round(VOICE_SECONDS * rate)]
+            found.append(KnownSpeaker(name, AudioChunk(samples, rate)))
+        return found
 
     def clear(self) -> int:
         """Forget the recordings that were decoded; return how many there were."""

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from . import audio
+from .engine import METHODS
 from .errors import EngineUnavailable, SpeechError
 from .process import WorkerProcess
+from .requests import AlignmentRequest, DiarizationRequest, SpeechRequest, TranscriptionRequest
 from .runner import EngineRunner
 from .spawn import WorkerSpec
-from .types import AudioChunk, ModelInfo, Segment, SpeechRequest, TranscriptionRequest
+from .types import AudioChunk, ModelInfo, Segment, SpeakerTurn, Task, Word
 
 FIRST_PAUSE = 0.5
 """Seconds before the second start in a row; the first is at once. Doubled with each failure."""
@@ -75,24 +77,35 @@ class ProcessRunner(EngineRunner):
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[AudioChunk, None]:
         """Stream the speech from the replica that has the least to do."""
-        async with aclosing(self._stream("speak", request)) as batches:
+        async with aclosing(self._stream(Task.SPEECH, request)) as batches:
             async for batch in batches:
                 yield audio.join(batch)
 
-    async def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
+    def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
         """Stream the segments, likewise."""
-        async with aclosing(self._stream("write", request)) as batches:
-            async for batch in batches:
-                for segment in batch:
-                    yield segment
+        return self._listen(Task.TRANSCRIPTION, request)
 
-    async def _stream(self, kind: str, request: Any) -> AsyncGenerator[list[Any], None]:
+    def align(self, request: AlignmentRequest) -> AsyncGenerator[Word, None]:
+        """Stream the words, likewise."""
+        return self._listen(Task.ALIGNMENT, request)
+
+    def diarize(self, request: DiarizationRequest) -> AsyncGenerator[SpeakerTurn, None]:
+        """Stream the speakers, likewise."""
+        return self._listen(Task.DIARIZATION, request)
+
+    async def _listen(self, task: Task, request: Any) -> AsyncGenerator[Any, None]:
+        async with aclosing(self._stream(task, request)) as batches:
+            async for batch in batches:
+                for item in batch:
+                    yield item
+
+    async def _stream(self, task: Task, request: Any) -> AsyncGenerator[list[Any], None]:
         if request.cancel.cancelled:
             return
         async with self._turn:  # who waits first is served first
             worker = await self._free()
             # Nothing waits from here to the first step of the stream, which takes the room.
-            stream = worker.stream(kind, *_parts(kind, request))
+            stream = worker.stream(METHODS[task], *_parts(request))
         async with aclosing(stream) as batches:
             async for batch in batches:
                 yield batch
@@ -144,9 +157,9 @@ class ProcessRunner(EngineRunner):
         return EngineUnavailable(f"Model {self.model.id!r}: no process starts; see the log.")
 
 
-def _parts(kind: str, request: Any) -> tuple[Any, ...]:
+def _parts(request: Any) -> tuple[Any, ...]:
     """Take a long recording out of a request, to send it in blocks."""
-    if kind == "speak":
+    if isinstance(request, SpeechRequest):
         return (request,)
     samples = np.ascontiguousarray(request.audio.samples)
     empty = AudioChunk(samples[:0], request.audio.sample_rate)

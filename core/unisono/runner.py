@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -19,7 +20,14 @@ from .engine import Engine, concurrency
 from .errors import EngineFailed, SpeechError
 from .lanes import Lane
 from .prepared import PreparedVoices
-from .types import AudioChunk, CancelToken, ModelInfo, Segment, SpeechRequest, TranscriptionRequest
+from .requests import (
+    AlignmentRequest,
+    CancelToken,
+    DiarizationRequest,
+    SpeechRequest,
+    TranscriptionRequest,
+)
+from .types import AudioChunk, ModelInfo, Segment, SpeakerTurn, Word
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -63,6 +71,14 @@ class EngineRunner(ABC):
     def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
         """Stream the segments."""
 
+    @abstractmethod
+    def align(self, request: AlignmentRequest) -> AsyncGenerator[Word, None]:
+        """Stream the words of a text with their times."""
+
+    @abstractmethod
+    def diarize(self, request: DiarizationRequest) -> AsyncGenerator[SpeakerTurn, None]:
+        """Stream who speaks when."""
+
 
 class ThreadRunner(EngineRunner):
     """A model in this process: its engine, and the lane on which its `def` methods run.
@@ -76,10 +92,11 @@ class ThreadRunner(EngineRunner):
         self._lane = lane
         self._plugin = plugin
         self._voices = PreparedVoices(engine, voice_bytes)
-        batched = engine.max_batch_size > 1
-        self._batcher = Batcher(engine, lane, self._voices.apply) if batched else None
-        self._turns = asyncio.Semaphore(engine.max_concurrency)
-        self.ahead = asyncio.Semaphore(concurrency(type(engine)) + 1)
+        at_once = concurrency(type(engine), engine.model)
+        batched = engine.max_batch_size > 1 and at_once > 1
+        self._batcher = Batcher(engine, lane, at_once, self._complete) if batched else None
+        self._turns = asyncio.Semaphore(at_once)
+        self.ahead = asyncio.Semaphore(at_once + 1)
 
     @property
     def model(self) -> ModelInfo:
@@ -109,14 +126,27 @@ class ThreadRunner(EngineRunner):
                     first = first or chunk
                 yield audio.join(batch)
 
-    async def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
-        """Stream what the engine writes, on its lane or on the event loop."""
-        async with aclosing(self._contained(self._write, request)) as batches:
+    def transcribe(self, request: TranscriptionRequest) -> AsyncGenerator[Segment, None]:
+        """Stream what the engine writes, on its lane, in its batch or on the event loop."""
+        return self._listen(self._write, request, Segment)
+
+    def align(self, request: AlignmentRequest) -> AsyncGenerator[Word, None]:
+        """Stream the words that the engine finds, on its lane or on the event loop."""
+        return self._listen(partial(self._run, self._engine.align), request, Word)
+
+    def diarize(self, request: DiarizationRequest) -> AsyncGenerator[SpeakerTurn, None]:
+        """Stream the speakers that the engine hears, on its lane or on the event loop."""
+        return self._listen(partial(self._run, self._engine.diarize), request, SpeakerTurn)
+
+    async def _listen(
+        self, start: Callable[[Any], AsyncGenerator[list[Any], None]], request: Any, kind: type[T]
+    ) -> AsyncGenerator[T, None]:
+        async with aclosing(self._contained(start, request)) as batches:
             async for batch in batches:
-                for segment in batch:
-                    if not isinstance(segment, Segment):
-                        self._check(f"yielded {type(segment).__name__}, not a Segment")
-                    yield segment
+                for item in batch:
+                    if not isinstance(item, kind):
+                        self._check(f"yielded {type(item).__name__}, not a {kind.__name__}")
+                    yield item
 
     async def _contained(
         self, start: Callable[[Any], AsyncGenerator[list[Any], None]], request: Any
@@ -143,10 +173,18 @@ class ThreadRunner(EngineRunner):
         return self._lane.stream(lambda: iter(speak(self._voices.apply(request))), request.cancel)
 
     def _write(self, request: TranscriptionRequest) -> AsyncGenerator[list[Any], None]:
-        write: Callable[..., Any] = self._engine.transcribe
-        if inspect.isasyncgenfunction(write):
-            return self._on_loop(write, request)
-        return self._lane.stream(lambda: iter(write(request)), request.cancel)
+        if self._batcher is not None:
+            return self._batcher.stream(request, request.cancel)
+        return self._run(self._engine.transcribe, request)
+
+    def _run(self, method: Callable[..., Any], request: Any) -> AsyncGenerator[list[Any], None]:
+        if inspect.isasyncgenfunction(method):
+            return self._on_loop(method, request)
+        return self._lane.stream(lambda: iter(method(request)), request.cancel)
+
+    def _complete(self, request: Any) -> Any:
+        """Add to a request what the engine prepares on its lane."""
+        return self._voices.apply(request) if isinstance(request, SpeechRequest) else request
 
     async def _on_loop(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import codecs
 from .audio import Stretcher
-from .calls import Call, contained, prepare
+from .calls import Call, contained, named_model, prepare
 from .catalog import Catalog
 from .config import Config
 from .dialogue import check_turns, parts_of, turns_of
@@ -21,16 +21,10 @@ from .fields import SpeechFields
 from .plugins import PluginManager
 from .pool import Pool
 from .prompts import ResolvedVoice, VoiceResolver
+from .requests import SpeechRequest, Turn
 from .runner import EngineRunner
-from .spellings import SPEECH_SPELLINGS
-from .types import (
-    AudioChunk,
-    Feature,
-    SpeechRequest,
-    Task,
-    Turn,
-    Word,
-)
+from .spellings import respelled
+from .types import AudioChunk, Feature, Task, Word
 
 NEEDS = {"word_timestamps": Feature.WORD_TIMESTAMPS, "seed": Feature.SEED}
 HINTS = {
@@ -50,16 +44,10 @@ def prepare_speech(raw: Mapping[str, Any], catalog: Catalog, config: Config) -> 
 
     :raises RequestError: naming the field.
     """
-    call = prepare(
-        raw,
-        SpeechFields,
-        Task.SPEECH,
-        catalog,
-        needs=NEEDS,
-        hints=HINTS,
-        spellings=SPEECH_SPELLINGS,
-        strict=config.server.strict,
-    )
+    raw = respelled(raw)
+    entry = named_model(raw, Task.SPEECH, catalog)
+    strict = config.server.strict
+    call = prepare(raw, entry, SpeechFields, catalog, needs=NEEDS, hints=HINTS, strict=strict)
     check_turns(turns_of(call.fields, call.entry.info), config.limits.text_chars)
     if call.fields.ref_audio is not None and call.fields.voice:
         call = replace(call, ignored=(*call.ignored, "voice"))

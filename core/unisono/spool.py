@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 
 from .audio import to_int16
 from .types import AudioChunk
+from .vad import last_pause
 
 IN_MEMORY_SECONDS = 600.0
 _QUIET_SECONDS = 0.2
-"""Length of the pause to look for."""
+"""Length of the moment to look for where nobody pauses."""
+_BLOCK_SECONDS = 30
 
 
 class Spool:
@@ -55,20 +58,27 @@ class Spool:
             samples = self._parts[0][start : start + count]
         return AudioChunk(samples, self.sample_rate)
 
-    def piece(self, start: int, most: float) -> AudioChunk:
-        """Return the next piece, which ends where it is quiet.
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield all samples, some seconds at a time."""
+        size = _BLOCK_SECONDS * self.sample_rate
+        for start in range(0, self.frames, size):
+            yield self.read(start, size).samples
 
-        :param start: frame where the piece before ended.
+    def cut(self, start: int, end: int, most: float) -> int:
+        """Return where a piece that begins at `start` ends: at `end`, or before that in a pause.
+
         :param most: seconds; longest piece.
         """
         limit = round(most * self.sample_rate)
-        left = self.frames - start
+        left = end - start
         if left <= limit:
-            return self.read(start, left)
+            return end
         # What remains should be long enough for an engine to hear anything in it.
-        piece = self.read(start, max(1, min(limit, left - self.sample_rate)))
-        cut = _quietest(piece.samples, self.sample_rate, len(piece.samples) * 4 // 5)
-        return AudioChunk(piece.samples[:cut], self.sample_rate)
+        size = max(1, min(limit, left - self.sample_rate))
+        first = size * 4 // 5
+        tail = self.read(start + first, size - first).samples
+        pause = last_pause(tail)
+        return start + first + (_quietest(tail, self.sample_rate) if pause is None else pause)
 
     def close(self) -> None:
         """Forget everything."""
@@ -77,14 +87,14 @@ class Spool:
             self._file.close()
 
 
-def _quietest(samples: np.ndarray, rate: int, first: int) -> int:
-    """Return the middle of the quietest moment after a frame."""
+def _quietest(samples: np.ndarray, rate: int) -> int:
+    """Return the middle of the quietest moment."""
     width = max(1, round(_QUIET_SECONDS * rate))
-    tail = samples[first:].astype(np.float64)
+    tail = samples.astype(np.float64)
     if len(tail) <= width:
         return len(samples)
     energy = np.concatenate([[0.0], np.cumsum(tail * tail)])
     windows = energy[width:] - energy[:-width]
     # The last of several that are as quiet: the longer the piece, the fewer the cuts.
     at = len(windows) - 1 - int(np.argmin(windows[::-1]))
-    return first + at + width // 2
+    return at + width // 2

@@ -151,6 +151,8 @@ def _timestamp(milliseconds: int, decimal_mark: str) -> str:
 
 
 def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    # Not OpenAI's: only where an engine hears such things.
+    heard = {"speaker": segment.speaker, "emotion": segment.emotion, "events": segment.events}
     return {
         "id": index,
         "seek": 0,
@@ -162,11 +164,26 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
         "avg_logprob": float(segment.avg_logprob or 0.0),
         "compression_ratio": float(segment.compression_ratio or 0.0),
         "no_speech_prob": float(segment.no_speech_prob or 0.0),
+        **{name: value for name, value in heard.items() if value},
     }
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"word": word.text.strip(), "start": round(word.start, 3), "end": round(word.end, 3)}
+    times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+    return {"word": word.text.strip(), **times, **({"estimated": True} if word.estimated else {})}
+
+
+def to_logprobs(segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    """Return the log probabilities of all tokens, in order."""
+    return [
+        {
+            "token": each.token,
+            "logprob": each.logprob,
+            "bytes": list(each.data or each.token.encode()),
+        }
+        for segment in segments
+        for each in segment.logprobs
+    ]
 
 
 def usage(duration: float) -> dict[str, Any]:

@@ -53,4 +53,6 @@ def render_transcript(transcript: Transcript, fields: TranscriptionFields) -> st
         body = subtitles.to_diarized_json(segments, duration=duration)
     else:
         body = {"text": transcript.text, "usage": subtitles.usage(duration)}
+        if "logprobs" in fields.include:
+            body["logprobs"] = subtitles.to_logprobs(segments)
     return json.dumps(body, ensure_ascii=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from .voice import Voice, VoicePrompt
+from .voice import Voice
 
 if TYPE_CHECKING:  # numpy only names a type here; importing it would slow `unisono --help`
     import numpy as np
@@ -35,6 +35,10 @@ class Task(str, Enum):
 
     SPEECH = "speech"
     TRANSCRIPTION = "transcription"
+    ALIGNMENT = "alignment"
+    """Finds when each word of a text that is known is heard."""
+    DIARIZATION = "diarization"
+    """Finds who speaks when."""
 
 
 class Feature(str, Enum):
@@ -69,6 +73,10 @@ class Feature(str, Enum):
     """Honours `TranscriptionRequest.translate`: the transcript comes in English."""
     DIARIZATION = "diarization"
     """Fills `Segment.speaker`."""
+    KNOWN_SPEAKERS = "known_speakers"
+    """Calls speakers by the names of `known_speakers` where it hears their voices."""
+    LOGPROBS = "logprobs"
+    """Fills `Segment.logprobs` when asked to."""
     HOTWORDS = "hotwords"
     """Honours `TranscriptionRequest.hotwords`."""
     TEXT_PROMPT = "text_prompt"
@@ -101,9 +109,11 @@ class ModelInfo:
     prompt_seconds: tuple[float, float] = (0.5, 60.0)
     """Shortest and longest reference, without the silence around it."""
     max_audio_seconds: float | None = None
-    """Longest audio of one `transcribe` call; None means five minutes. The kernel cuts what is
-    longer where it is quiet.
+    """Longest audio of one `transcribe` or `diarize` call; None means five minutes. The kernel
+    cuts what is longer where nobody speaks.
     """
+    max_concurrency: int | None = None
+    """Requests that this model serves at once; None means as many as its engine says."""
     max_input_chars: int | None = None
     """Longest text of one `synthesize` call, in characters; None means the kernel's own choice."""
 
@@ -131,6 +141,10 @@ class Word:
     """Seconds from the start of the stream."""
     probability: float | None = None
     """The engine's confidence, 0 to 1."""
+    estimated: bool = False
+    """Whether another model than the one that wrote the word found its time. Filled in by the
+    kernel.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,86 +174,14 @@ class AudioChunk:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One speaker's line of a dialogue; plain speech is a dialogue of one turn."""
+class TokenLogprob:
+    """A piece of the text as the model wrote it, and how sure it was."""
 
-    text: str
-    voice: VoicePrompt = field(default_factory=VoicePrompt)
-
-
-class CancelToken:
-    """Set when nobody waits for the answer any more. Poll it in loops that yield rarely."""
-
-    __slots__ = ("_cancelled",)
-
-    def __init__(self) -> None:
-        self._cancelled = False  # polled, never waited for, so a flag does
-
-    def cancel(self) -> None:
-        """Set the token. Any thread may call this."""
-        self._cancelled = True
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
-
-@dataclass(frozen=True)
-class SpeechRequest:
-    """What to say. Validated: every feature that it uses is declared by the model."""
-
-    turns: tuple[Turn, ...]
-    """Exactly one unless the model declares DIALOGUE."""
-    # `Any`: an engine reads the fields of its own type.
-    params: Any = field(default_factory=Params)
-    """An instance of the engine's `params_type`."""
-    language: str | None = None
-    """BCP 47 tag of the text; None leaves it to the voice or the engine."""
-    instructions: str | None = None
-    """How to say it, in words."""
-    speed: float = 1.0
-    """Factor on the speaking rate."""
-    word_timestamps: bool = False
-    """Whether `AudioChunk.words` is wanted."""
-    seed: int | None = None
-    """Start of the random numbers; None leaves it to chance."""
-    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
-
-    @property
-    def text(self) -> str:
-        """The text of a request of one turn."""
-        (turn,) = self.turns
-        return turn.text
-
-    @property
-    def voice(self) -> VoicePrompt:
-        """The voice of a request of one turn."""
-        (turn,) = self.turns
-        return turn.voice
-
-
-@dataclass(frozen=True)
-class TranscriptionRequest:
-    """What to write down. Validated as a `SpeechRequest` is."""
-
-    audio: AudioChunk
-    """Mono, at 16 000 hertz."""
-    params: Any = field(default_factory=Params)
-    """An instance of the engine's `params_type`."""
-    language: str | None = None
-    """BCP 47 tag of the speech; None asks the engine to find out."""
-    prompt: str | None = None
-    """Preceding text or vocabulary that guides the engine."""
-    hotwords: tuple[str, ...] = ()
-    """Words to expect."""
-    temperature: float | None = None
-    """Sampling temperature, 0 to 1; None leaves it to the engine."""
-    translate: bool = False
-    """Whether the transcript is wanted in English."""
-    word_timestamps: bool = False
-    """Whether `Segment.words` is wanted."""
-    cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
+    token: str
+    logprob: float
+    """Natural logarithm of the probability."""
+    data: bytes = b""
+    """Its UTF-8, where that is no whole character; empty means that of `token`."""
 
 
 @dataclass(frozen=True)
@@ -262,3 +204,21 @@ class Segment:
     compression_ratio: float | None = None
     temperature: float | None = None
     tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """The tokens of the text, in order, if they were asked for."""
+    emotion: str | None = None
+    """How it was said, in one English word ("happy"), where the engine hears that."""
+    events: tuple[str, ...] = ()
+    """What else is heard, each in one English word ("applause"), where the engine hears that."""
+
+
+@dataclass(frozen=True)
+class SpeakerTurn:
+    """A stretch in which one person speaks. Two may overlap."""
+
+    speaker: str
+    """The name of a known speaker, or else a label of its own for each person of the audio."""
+    start: float
+    """Seconds from the start of the audio."""
+    end: float
+    """Seconds from the start of the audio."""

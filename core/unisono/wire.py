@@ -4,8 +4,9 @@ Messages are MessagePack (msgpack.org) arrays, `[kind, id, …]`, one after the 
 library finds where each ends. No pickles: the two sides may run different versions of Python, of
 numpy and of pydantic.
 
-To the worker: hello, load, speak, write, samples, cancel, pause, resume, forget, ping.
-From the worker: hello, chunk, segment, end, error, value, log.
+To the worker: load, unload, synthesize, transcribe, align, diarize, samples, cancel, pause, resume,
+forget, ping.
+From the worker: hello, chunk, item, end, error, value, log.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from pydantic import BaseModel, TypeAdapter
 
 from . import errors
 from .errors import EngineFailed, SpeechError
-from .types import (
-    AudioChunk,
+from .requests import (
+    AlignmentRequest,
     CancelToken,
-    ModelInfo,
-    Segment,
+    DiarizationRequest,
+    KnownSpeaker,
     SpeechRequest,
     TranscriptionRequest,
     Turn,
-    Word,
 )
+from .types import AudioChunk, ModelInfo, Segment, SpeakerTurn, TokenLogprob, Word
 from .voice import VoicePrompt
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when a message changes its meaning; the two sides must agree."""
 BLOCK = 1 << 20
 """Bytes of a recording in one message; longer ones come in several, so that nobody stalls."""
@@ -45,7 +46,10 @@ _ARRAY, _VALUE, _PATH = 1, 2, 3
 _TEXT: Any = {"unicode_errors": "surrogatepass"}
 _VALUES: dict[str, type[Any]] = {
     kind.__name__: kind
-    for kind in (AudioChunk, Segment, SpeechRequest, TranscriptionRequest, Turn, VoicePrompt, Word)
+    for kind in (
+        *(AlignmentRequest, DiarizationRequest, SpeechRequest, TranscriptionRequest),
+        *(AudioChunk, KnownSpeaker, Segment, SpeakerTurn, TokenLogprob, Turn, VoicePrompt, Word),
+    )
 }
 _DEFAULTS = {name: [(f.name, f.default) for f in fields(kind)] for name, kind in _VALUES.items()}
 _ERRORS: dict[str, type[SpeechError]] = {

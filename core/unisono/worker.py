@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from . import __version__
-from .engine import Engine, Settings, concurrency
+from .engine import METHODS, Engine, Settings, concurrency
 from .errors import EngineUnavailable, PromptError, SpeechError
-from .fields import validate
 from .lanes import Lane
+from .parsing import validate
+from .requests import SpeechRequest
 from .runner import EngineRunner, ThreadRunner
-from .types import AudioChunk, Feature, SpeechRequest, TranscriptionRequest
+from .types import AudioChunk, Feature, Task
 from .wire import PROTOCOL, pack, pack_error, pack_info, reader, unpack_info
 
 ENTRY_POINT_GROUP = "unisono"
@@ -95,10 +96,10 @@ class Worker:
                 self.send("value", id_, await self._loaded.forget_voices())
             elif kind == "ping":
                 self.send("value", id_, None)
-            elif kind == "speak":
+            elif kind == METHODS[Task.SPEECH]:
                 await self._speak(id_, rest[0])
-            elif kind == "write":
-                await self._write(id_, rest[0])
+            elif kind in METHODS.values():
+                await self._listen(kind, id_, rest[0])
             else:
                 raise EngineUnavailable(f"The worker process does not know {kind!r}.")
         except (Exception, asyncio.CancelledError) as error:
@@ -142,14 +143,14 @@ class Worker:
                 await self._pause(id_)
         self.send("end", id_)
 
-    async def _write(self, id_: int, request: TranscriptionRequest) -> None:
+    async def _listen(self, method: str, id_: int, request: Any) -> None:
         blocks = self._samples.pop(id_, [])
         audio = AudioChunk(np.frombuffer(b"".join(blocks), np.float32), request.audio.sample_rate)
         blocks.clear()
         request = replace(request, audio=audio, params=self._params(request.params))
-        async with aclosing(self._loaded.transcribe(request)) as segments:
-            async for segment in segments:
-                self.send("segment", id_, segment)
+        async with aclosing(getattr(self._loaded, method)(request)) as items:
+            async for item in items:
+                self.send("item", id_, item)
                 await self._pause(id_)
         self.send("end", id_)
 
@@ -235,7 +236,7 @@ def describe(name: str, module: str | None, settings: Mapping[str, Any]) -> dict
         "params": engine.params_type.model_json_schema(),
         "settings": engine.settings_type.model_json_schema(),
         "doc": engine.__doc__,
-        "concurrency": concurrency(engine),
+        "concurrency": concurrency(engine, info),
         "weights": [asdict(each) for each in engine.weights(typed)],
     }
 

@@ -18,7 +18,7 @@ from ..types import Feature, Task
 from ..voice import Voice
 from .voices import described
 
-ABILITIES = {Task.SPEECH: "text2audio", Task.TRANSCRIPTION: "audio2text"}
+ABILITIES = {Task.SPEECH: ["text2audio"], Task.TRANSCRIPTION: ["audio2text"]}
 
 
 def models_router(kernel: Kernel) -> APIRouter:
@@ -38,7 +38,7 @@ def models_router(kernel: Kernel) -> APIRouter:
             "task": info.task.value,
             # What Xinference's client asks before it talks to a model.
             "model_type": "audio",
-            "model_ability": [ABILITIES[info.task]],
+            "model_ability": ABILITIES.get(info.task, []),
             "features": sorted(feature.value for feature in info.features),
             "languages": list(info.languages),
             "sample_rate": info.sample_rate,

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from ..codecs import FORMATS
 from ..engine import Engine
+from ..entries import Entry
 from ..fields import Fields, SpeechFields, TranscriptionFields
 from ..kernel import Kernel
 from ..types import Task
@@ -159,6 +160,7 @@ def _body(
     for engine, models in by_engine.items():
         title = _title(engine.name, task)
         components[title] = _engine_body(engine, models, title, fields, components)
+        _add_helper(kernel, [names[model] for model in models], components, title)
         mapping |= dict.fromkeys(models, REF.format(model=title))
     refs = [{"$ref": ref} for ref in dict.fromkeys(mapping.values())]
     if not refs:  # nothing is installed; the shared fields still say what the route is for
@@ -166,6 +168,16 @@ def _body(
         components[title] = _engine_body(Engine, [], title, fields, components)
         return {"$ref": REF.format(model=title)}
     return {"oneOf": refs, "discriminator": {"propertyName": "model", "mapping": mapping}}
+
+
+def _add_helper(
+    kernel: Kernel, entries: list[Entry], components: dict[str, Any], title: str
+) -> None:
+    """Add the options of the model that tells speakers apart, where these models need it."""
+    helper = next(filter(None, map(kernel.catalog.diarizer, entries)), None)
+    if helper is not None:
+        own = _hoisted(helper.params_type, title, components).get("properties", {})
+        components[title]["properties"] = {**own, **components[title]["properties"]}
 
 
 def _title(engine: str, task: Task) -> str:

@@ -18,8 +18,9 @@ from starlette.routing import Route
 from .. import codecs
 from ..dialogue import turns_of
 from ..errors import RequestError, UnknownVoice, VoiceNotFound
-from ..fields import SpeechFields, from_form
+from ..fields import SpeechFields
 from ..kernel import Kernel
+from ..parsing import from_form
 from ..rendering import Rendered
 from ..speech import SpeechCall
 from ..spellings import SPEECH_SPELLINGS

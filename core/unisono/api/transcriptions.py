@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
+from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from .. import subtitles
-from ..fields import TranscriptionFields, from_form
+from ..errors import AudioError, PromptError, RequestError
+from ..fields import TranscriptionFields
 from ..kernel import Kernel
-from ..transcription import TranscriptStream
+from ..listening import TranscriptStream
+from ..parsing import from_form
+from ..references import decoded_recording
 from ..transcripts import render_transcript
-from ..types import Task
-from .bodies import read_form
+from ..types import Segment, Task
+from .bodies import is_json, read_form, read_json
 from .speech import disclosure
 from .streaming import EVENT_STREAM, Answer, Parts, event
 
@@ -31,16 +36,22 @@ MEDIA_TYPES = {
 def transcriptions_router(kernel: Kernel) -> APIRouter:
     """Return the routes that write."""
     router = APIRouter()
+    limit = kernel.config.limits.upload_bytes
 
     async def answer(request: Request, translate: bool) -> Response:
         files = AsyncExitStack()
+        upload: BinaryIO | bytes
         try:
-            form = await files.enter_async_context(read_form(request, wanted="file"))
-            upload = form.only_upload()
-            # The model comes first: it decides which of its fields are lists.
-            model = dict(form.pairs).get("model") or None
-            entry = kernel.catalog.resolve(model, Task.TRANSCRIPTION)
-            raw = from_form(form.pairs, TranscriptionFields, entry.params_type)
+            if is_json(request):
+                raw = await read_json(request, limit)
+                upload = await asyncio.to_thread(_sent_file, raw.pop("file", None))
+            else:
+                form = await files.enter_async_context(read_form(request, wanted="file"))
+                upload = form.only_upload()
+                # The model comes first: it decides which of its fields are lists.
+                model = dict(form.pairs).get("model") or None
+                entry = kernel.catalog.resolve(model, Task.TRANSCRIPTION)
+                raw = from_form(form.pairs, TranscriptionFields, entry.params_type)
             call = kernel.prepare_transcription(raw, translate=translate)
         except BaseException:
             await files.aclose()
@@ -75,6 +86,16 @@ def transcriptions_router(kernel: Kernel) -> APIRouter:
     return router
 
 
+def _sent_file(value: object) -> bytes:
+    """Return the file of a JSON body, as Xinference's page shows one: base64, or a data: URL."""
+    if not isinstance(value, str):
+        raise RequestError("file: base64 of the audio is expected.", param="file")
+    try:
+        return decoded_recording(value, "file")
+    except PromptError as error:
+        raise AudioError(str(error), param="file") from error
+
+
 async def _whole(stream: TranscriptStream) -> Parts:
     transcript = await stream.collect()
     body = await asyncio.to_thread(render_transcript, transcript, stream.call.fields)
@@ -94,9 +115,16 @@ async def _events(stream: TranscriptStream) -> Parts:
             text = subtitles.to_text([segment])
             if text:  # deltas join to exactly the text of the last event
                 delta = subtitles.separator(before, text) + text
-                yield event({"type": "transcript.text.delta", "delta": delta}), False
+                said = {"type": "transcript.text.delta", "delta": delta}
+                yield event({**said, **_details([segment], stream)}), False
                 before = text
             if diarized:
                 yield event(subtitles.to_diarized_segment(len(segments) - 1, segment)), False
-    text = subtitles.to_text(segments)
-    yield event({"type": "transcript.text.done", "text": text}), True
+    done = {"type": "transcript.text.done", "text": subtitles.to_text(segments)}
+    yield event({**done, **_details(segments, stream)}), True
+
+
+def _details(segments: Sequence[Segment], stream: TranscriptStream) -> dict[str, Any]:
+    """Return what `include` asks for."""
+    wanted = "logprobs" in stream.call.fields.include
+    return {"logprobs": subtitles.to_logprobs(segments)} if wanted else {}

@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import RequestError, VoiceNotFound
-from ..fields import validate
 from ..kernel import Kernel
+from ..parsing import validate
 from ..references import decoded_recording
 from ..spellings import VOICE_SPELLINGS, respelled
 from ..store import StoredVoice

@@ -86,10 +86,14 @@ class EngineCommand(click.Command):
         entry = catalog.resolve(model, self._task)
         taken = {flag for param in self.get_params(ctx) for flag in param.opts}
         own = list(field_options(entry.params_type, taken=taken))
+        known = set(entry.params_type.model_fields)
+        helper = catalog.diarizer(entry)
+        if helper is not None:
+            own += field_options(helper.params_type, known, taken)
+            known |= set(helper.params_type.model_fields)
         ctx.meta[_MODEL] = (entry.id, own)
         yield from own
         # Flags of other models are parsed too, so that the kernel can say whose they are.
-        known = set(entry.params_type.model_fields)
         for other in catalog.entries:
             if other.info.task is self._task:
                 yield from field_options(other.params_type, known, taken, hidden=True)

@@ -24,7 +24,7 @@ from .output import Writer, new_file
 from .terminal import explain, is_terminal, warn
 
 _SUFFIXES = {".txt": "text", ".srt": "srt", ".vtt": "vtt", ".json": "verbose_json"}
-_SKIP = ("model", "response_format", "stream", "include", "chunking_strategy")
+_SKIP = ("model", "response_format", "stream")
 
 
 @click.command(

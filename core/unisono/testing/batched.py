@@ -12,7 +12,8 @@ from pydantic import Field
 
 from ..engine import Engine, Settings, SpeechBatch
 from ..hookspecs import hookimpl
-from ..types import AudioChunk, Feature, ModelInfo, SpeechRequest, Task
+from ..requests import SpeechRequest
+from ..types import AudioChunk, Feature, ModelInfo, Task
 from .echo import EchoParams, EchoSettings, chunks_of
 
 

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from ..engine import Engine, Settings
 from ..hookspecs import hookimpl
-from ..types import AudioChunk, Feature, ModelInfo, Params, SpeechRequest, Task
+from ..requests import SpeechRequest
+from ..types import AudioChunk, Feature, ModelInfo, Params, Task
 from ..voice import PreparedVoice, Voice, VoicePrompt
 
 WORD_SECONDS = 0.25

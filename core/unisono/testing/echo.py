@@ -18,17 +18,8 @@ from pydantic import Field
 from ..engine import Engine, Settings
 from ..errors import EngineUnavailable
 from ..hookspecs import hookimpl
-from ..types import (
-    AudioChunk,
-    Feature,
-    ModelInfo,
-    Params,
-    Segment,
-    SpeechRequest,
-    Task,
-    TranscriptionRequest,
-    Word,
-)
+from ..requests import SpeechRequest, TranscriptionRequest
+from ..types import AudioChunk, Feature, ModelInfo, Params, Segment, Task, TokenLogprob, Word
 from ..voice import Voice
 
 _BUFFER_SECONDS = 64
@@ -196,8 +187,17 @@ class EchoTranscriber(Engine):
                 second,
                 second + 1.0,
                 words=words if request.word_timestamps else (),
-                speaker=f"S{second % 2}" if Feature.DIARIZATION in self.model.features else None,
+                speaker=self._speaker(second, request),
+                logprobs=(TokenLogprob("second", -0.1), TokenLogprob(f" {second}.", -0.2))
+                if request.logprobs
+                else (),
             )
+
+    def _speaker(self, second: int, request: TranscriptionRequest) -> str | None:
+        if Feature.DIARIZATION not in self.model.features:
+            return None
+        known = [speaker.name for speaker in request.known_speakers]
+        return [*known, "S0", "S1"][second % 2]
 
 
 def chunks_of(request: SpeechRequest, settings: EchoSettings) -> Iterator[AudioChunk]:
