@@ -96,6 +96,14 @@ def test_the_version_decides_rate_and_languages(settings, rate, korean):
     assert ("ko" in info.languages) is korean
 
 
+def test_a_model_serves_as_many_requests_at_once_as_it_has_servers(make_kernel):
+    urls = [f"http://127.0.0.1:{port}" for port in range(9880, 9900)]
+
+    kernel = make_kernel({"few": {"urls": urls[:2]}, "many": {"urls": urls}})
+
+    assert [kernel.catalog.get(name).concurrency for name in ("few", "many")] == [2, 20]
+
+
 # unisono doctor
 
 

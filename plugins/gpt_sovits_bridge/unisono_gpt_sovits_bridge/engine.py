@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import ClassVar
 
 from unisono import (
     AudioChunk,
@@ -43,8 +42,6 @@ class GptSovitsBridge(Engine):
     """Passes requests on to GPT-SoVITS servers, and their speech back while it comes."""
 
     name = "gpt_sovits_bridge"
-    # Each server has one request at a time; this is how many servers one model can keep busy.
-    max_concurrency: ClassVar[int] = 16
     params_type = GptSovitsParams
     settings_type = GptSovitsSettings
     settings: GptSovitsSettings
@@ -71,6 +68,7 @@ class GptSovitsBridge(Engine):
             features=frozenset(features),
             prompt_rate=32_000,
             prompt_seconds=(3.0, 10.0),  # the servers refuse others
+            max_concurrency=len(settings.urls),
         )
 
     def problems(self) -> Iterable[str]:

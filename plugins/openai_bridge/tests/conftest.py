@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import os
-import socketserver
+import sys
 import threading
 import time
 import wave
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,9 @@ import unisono_openai_bridge
 from unisono import AudioChunk, Config, Kernel
 from unisono.api import create_app
 from unisono.plugins import PluginManager
+
+sys.path.insert(0, str(Path(__file__).parent))
+from openai_stub import Stub, openai_stub
 
 KEY = "sk-upstream-1234567890abcdef"
 
@@ -96,6 +98,11 @@ def upstream() -> Iterator[Server]:
         "models": {
             "slow": {"engine": "async_echo", "rtf": 1.0},
             "narrow": {"engine": "echo", "sample_rate": 16_000},
+            "sure": {"engine": "echo_transcriber", "features": ["logprobs"]},
+            "meeting": {
+                "engine": "echo_transcriber",
+                "features": ["diarization", "known_speakers"],
+            },
         },
     }
     plugins = {"echo": unisono.testing.echo, "cloner": unisono.testing.cloner}
@@ -129,114 +136,29 @@ def front(upstream: Server) -> Iterator[Server]:
             "model": "echo-transcriber",
             "features": ["word_timestamps"],
         },
+        "sure": {
+            **there,
+            "engine": "openai_transcription",
+            "model": "sure",
+            "features": ["logprobs"],
+        },
+        "meeting": {
+            **there,
+            "engine": "openai_transcription",
+            "model": "meeting",
+            "response_format": "diarized_json",
+            "features": ["diarization", "known_speakers"],
+        },
     }
     with serving({"models": models}, {"openai_bridge": unisono_openai_bridge}) as server:
         yield server
 
 
-@dataclass
-class Asked:
-    """A request that the stub got."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """What the body says."""
-        return json.loads(self.body)
-
-
-class Line:
-    """The stub's end of a connection."""
-
-    def __init__(self, handler: socketserver.StreamRequestHandler, number: int) -> None:
-        self._handler = handler
-        self.number = number
-        """Counts the requests of the whole stub from 1."""
-
-    def send(self, data: bytes) -> None:
-        """Send raw bytes."""
-        self._handler.wfile.write(data)
-
-    def head(self, status: int = 200, **headers: str) -> None:
-        """Send the beginning of an answer."""
-        lines = [f"HTTP/1.1 {status} Said"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.send("\r\n".join([*lines, "", ""]).encode())
-
-    def answer(self, body: bytes | dict[str, Any], status: int = 200, **headers: str) -> None:
-        """Send a whole answer."""
-        kind = "audio/pcm" if isinstance(body, bytes) else "application/json"
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.head(status, **{"content_type": kind, **headers, "content_length": str(len(data))})
-        self.send(data)
-
-    def chunk(self, data: bytes) -> None:
-        """Send a piece of a chunked body; an empty one ends it."""
-        self.send(b"%x\r\n%s\r\n" % (len(data), data))
-
-    def hang_up(self) -> None:
-        """Close the connection."""
-        raise ConnectionAbortedError
-
-    def wait_for_hang_up(self) -> bool:
-        """Say whether the bridge closes the connection within ten seconds."""
-        self._handler.connection.settimeout(10)
-        try:
-            return self._handler.connection.recv(1) == b""
-        except ConnectionError:
-            return True
-        except TimeoutError:
-            return False
-
-
-Answer = Callable[[Line, Asked], None]
-
-
-@dataclass
-class Stub:
-    """A server that does what a test tells it."""
-
-    url: str = ""
-    answer: Answer = lambda line, asked: line.answer(b"\1\0" * 2400)
-    asked: list[Asked] = field(default_factory=list)
-
-
 @pytest.fixture
 def stub() -> Iterator[Stub]:
     """Return a server that answers with a tenth of a second of audio until told otherwise."""
-    told = Stub()
-
-    class Handler(socketserver.StreamRequestHandler):
-        timeout = 20
-
-        def handle(self) -> None:
-            while line := self.rfile.readline().decode():
-                headers = {}
-                while header := self.rfile.readline().strip().decode():
-                    name, _, value = header.partition(":")
-                    headers[name.lower()] = value.strip()
-                body = self.rfile.read(int(headers.get("content-length", 0)))
-                told.asked.append(Asked(line.split()[1], headers, body))
-                try:
-                    told.answer(Line(self, len(told.asked)), told.asked[-1])
-                except ConnectionError:
-                    return
-
-    class Listener(socketserver.ThreadingTCPServer):
-        daemon_threads = True
-        block_on_close = False
-        allow_reuse_address = True
-
-    with Listener(("127.0.0.1", 0), Handler) as server:
-        told.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with openai_stub() as told:
         yield told
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -255,11 +177,11 @@ def serve() -> Iterator[Callable[..., Server]]:
 def kernel_of() -> Callable[..., Kernel]:
     """Return a function that makes a kernel with one model `m`: kernel_of("openai_speech", …)."""
 
-    def make(engine: str, **settings: Any) -> Kernel:
+    def make(engine: str, limits: Mapping[str, Any] | None = None, **settings: Any) -> Kernel:
         manager = PluginManager()
         manager.add(unisono_openai_bridge, "openai_bridge")
         table = {"model": "there", **settings, "engine": engine}
-        return Kernel(Config.load(None, {"models": {"m": table}}), manager)
+        return Kernel(Config.load(None, {"models": {"m": table}, "limits": limits or {}}), manager)
 
     return make
 

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from unisono import EngineUnavailable, RequestError
+from unisono import EngineOverloaded, EngineUnavailable, RequestError
 
 SAMPLES = np.arange(-1500, 1500, dtype="<i2")
 
@@ -240,3 +240,31 @@ def test_no_more_requests_than_configured_are_sent_at_once(kernel_of, stub):
 
     asyncio.run(main())
     assert most == 2
+
+
+def test_who_waits_for_the_upstream_is_counted_as_waiting(kernel_of, stub, until):
+    free = threading.Event()
+
+    def answer(line, asked):
+        free.wait(20)
+        line.answer(SAMPLES.tobytes())
+
+    stub.answer = answer
+
+    async def main():
+        settings = {"base_url": stub.url, "concurrent_requests": 2, "limits": {"queue_length": 1}}
+        async with kernel_of("openai_speech", **settings) as kernel:
+
+            async def one():
+                return [chunk async for chunk in kernel.speech("Hello")]
+
+            tasks = [asyncio.create_task(one()) for _ in range(3)]
+            await asyncio.to_thread(until, lambda: kernel.pool.loaded().get("m") == 3)
+            try:
+                with pytest.raises(EngineOverloaded):
+                    await one()
+            finally:
+                free.set()
+            assert all(await asyncio.gather(*tasks))
+
+    asyncio.run(main())

@@ -37,7 +37,18 @@ URL = "http://127.0.0.1:1/v1"
             "verbose_json",
         ),
         ("openai_transcription", {"features": ["diarization"]}, "diarized_json"),
-        ("openai_speech", {"concurrent_requests": 1000}, "128"),
+        (
+            "openai_transcription",
+            {"features": ["known_speakers"], "response_format": "diarized_json"},
+            "needs diarization",
+        ),
+        (
+            "openai_transcription",
+            {"features": ["diarization", "known_speakers"], "response_format": "json"},
+            "diarized_json",
+        ),
+        ("openai_speech", {"features": ["logprobs"]}, "logprobs cannot be passed on"),
+        ("openai_speech", {"concurrent_requests": 0}, "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_setting_is_told_when_the_server_starts(kernel_of, engine, settings, said):
@@ -53,6 +64,12 @@ def test_the_voices_of_openai_are_known_and_those_of_others_are_not():
     assert ours.base_url == "https://api.openai.com/v1"
     other = OpenaiSpeechSettings(base_url="https://api.openai.com.example/v1", model="tts-1")
     assert other.voice_names == ()
+
+
+@pytest.mark.parametrize("engine", ["openai_speech", "openai_transcription"])
+def test_a_model_serves_as_many_requests_at_once_as_its_upstream_gets(kernel_of, engine):
+    kernel = kernel_of(engine, base_url=URL, concurrent_requests=200)
+    assert kernel.catalog.get("m").concurrency == 200
 
 
 def test_the_key_is_in_no_listing_of_the_configuration(tmp_path):

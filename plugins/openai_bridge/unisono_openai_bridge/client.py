@@ -34,7 +34,6 @@ class Upstream:
         self._model = model
         self._secret: str | None = None
         self._client: httpx2.AsyncClient | None = None
-        self._turns = asyncio.Semaphore(settings.concurrent_requests)
 
     async def open(self) -> None:
         """Make the client; nothing is sent yet.
@@ -82,18 +81,17 @@ class Upstream:
     async def _post(
         self, path: str, content: Mapping[str, Any]
     ) -> AsyncGenerator[httpx2.Response, None]:
-        async with self._turns:
-            with self._blamed():
-                response = await self._send(path, content)
-                try:
-                    if not response.is_success:
-                        body = await _beginning(response)
-                        raise self._refusal(response, body)
-                    yield response
-                finally:
-                    # Unless it was read to its end this closes the connection, which is how the
-                    # upstream learns that nobody listens any more.
-                    await response.aclose()
+        with self._blamed():
+            response = await self._send(path, content)
+            try:
+                if not response.is_success:
+                    body = await _beginning(response)
+                    raise self._refusal(response, body)
+                yield response
+            finally:
+                # Unless it was read to its end this closes the connection, which is how the
+                # upstream learns that nobody listens any more.
+                await response.aclose()
 
     async def _send(self, path: str, content: Mapping[str, Any]) -> httpx2.Response:
         import httpx2  # noqa: PLC0415 - importing it takes a tenth of a second

@@ -16,8 +16,6 @@ OPENAI_VOICES = (
     *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable"),
     *("marin", "nova", "onyx", "sage", "shimmer", "verse"),
 )
-MOST_REQUESTS = 128
-"""Upper bound of `concurrent_requests`; the engines' `max_concurrency`."""
 
 
 class UpstreamSettings(Settings):
@@ -56,7 +54,7 @@ class UpstreamSettings(Settings):
         5.0, gt=0, description="Longest time for reaching the upstream, in seconds."
     )
     concurrent_requests: int = Field(
-        32, ge=1, le=MOST_REQUESTS, description="Requests to the upstream at once; others wait."
+        32, ge=1, description="Requests to the upstream at once; others wait."
     )
     use_proxy: bool | None = Field(
         None,
@@ -183,6 +181,8 @@ class OpenaiTranscriptionSettings(UpstreamSettings):
         {
             Feature.DIARIZATION,
             Feature.HOTWORDS,
+            Feature.KNOWN_SPEAKERS,
+            Feature.LOGPROBS,
             Feature.TEMPERATURE,
             Feature.TEXT_PROMPT,
             Feature.TRANSLATION,
@@ -197,14 +197,15 @@ class OpenaiTranscriptionSettings(UpstreamSettings):
     )
     max_upload_bytes: ByteSize = Field(
         ByteSize(25 * 2**20),
-        gt=0,
-        description="Largest file that the upstream takes. OpenAI's limit, 25MiB, are 13 minutes: "
-        "audio is sent as WAV, 32 kB a second.",
+        ge=10**6,
+        description="Largest file that the upstream takes; longer audio is sent in several. "
+        "OpenAI's limit, 25MiB, are 13 minutes: audio is sent as WAV, 32 kB a second.",
     )
     features: frozenset[Feature] = Field(
         frozenset({Feature.TEXT_PROMPT, Feature.TEMPERATURE}),
         description="What the upstream can: text_prompt, temperature, hotwords, translation, "
-        "word_timestamps (with verbose_json), diarization (with diarized_json).",
+        "word_timestamps (with verbose_json), logprobs (which are asked for with json), "
+        "diarization (with diarized_json), and with it known_speakers.",
     )
 
     @field_validator("features")
@@ -220,6 +221,8 @@ class OpenaiTranscriptionSettings(UpstreamSettings):
         ):
             if feature in self.features and self.response_format != form:
                 raise ValueError(f"{feature.value} needs response_format = {form!r}")
+        if Feature.KNOWN_SPEAKERS in self.features and Feature.DIARIZATION not in self.features:
+            raise ValueError("known_speakers needs diarization among the features")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import wave
 from collections.abc import AsyncGenerator
@@ -57,9 +58,9 @@ def wav_of(audio: AudioChunk) -> bytes:
     return file.getvalue()
 
 
-def wav_size(audio: AudioChunk) -> int:
-    """Return how many bytes `wav_of` would."""
-    return 44 + 2 * len(audio.samples)
+def data_url(audio: AudioChunk) -> str:
+    """Return a WAV file of mono samples as a data: URL. As for `wav_of`."""
+    return "data:audio/wav;base64," + base64.b64encode(wav_of(audio)).decode("ascii")
 
 
 def wav_seconds(size: int, rate: int) -> int:

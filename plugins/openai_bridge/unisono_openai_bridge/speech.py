@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -22,9 +21,9 @@ from unisono import (
 from .client import Upstream
 from .events import EVENT_STREAM, parts_of
 from .failures import unexpected
-from .options import MOST_REQUESTS, OpenaiSpeechSettings
+from .options import OpenaiSpeechSettings
 from .params import OpenaiSpeechParams, further_fields
-from .pcm import Parts, chunks_of, wav_of
+from .pcm import Parts, chunks_of, data_url
 
 if TYPE_CHECKING:
     import httpx2
@@ -40,7 +39,6 @@ class OpenaiSpeechEngine(Engine):
     """Speech of any server with OpenAI's API: another unisono, vLLM-Omni, OpenAI itself."""
 
     name = "openai_speech"
-    max_concurrency = MOST_REQUESTS
     params_type = OpenaiSpeechParams
     settings_type = OpenaiSpeechSettings
     settings: OpenaiSpeechSettings
@@ -58,6 +56,7 @@ class OpenaiSpeechEngine(Engine):
             voices=tuple(map(Voice, settings.voice_names)),
             features=settings.features,
             max_input_chars=settings.max_input_chars,
+            max_concurrency=settings.concurrent_requests,
         )
 
     def problems(self) -> Iterable[str]:
@@ -71,7 +70,7 @@ class OpenaiSpeechEngine(Engine):
 
     async def prepare_voice(self, prompt: VoicePrompt) -> PreparedVoice:
         assert prompt.audio is not None
-        url = await asyncio.to_thread(_data_url, prompt.audio)
+        url = await asyncio.to_thread(data_url, prompt.audio)
         return PreparedVoice(url, len(url))
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[AudioChunk, None]:
@@ -130,7 +129,3 @@ async def _bytes(response: httpx2.Response) -> Parts:
     async with aclosing(response.aiter_bytes()) as parts:
         async for part in parts:
             yield part, ()
-
-
-def _data_url(audio: AudioChunk) -> str:
-    return "data:audio/wav;base64," + base64.b64encode(wav_of(audio)).decode("ascii")

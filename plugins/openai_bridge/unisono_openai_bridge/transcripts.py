@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from unisono import Segment, Word
+from unisono import Segment, TokenLogprob, TranscriptionRequest, Word
 
 from .failures import unexpected
 from .options import UpstreamSettings
@@ -37,6 +38,14 @@ class SaidSegment(BaseModel):
     no_speech_prob: float | None = None
 
 
+class SaidToken(BaseModel):
+    """A token of `logprobs`."""
+
+    token: str
+    logprob: float
+    bytes: list[Annotated[int, Field(ge=0, le=255)]] | None = None
+
+
 class Said(BaseModel):
     """A transcript in any of OpenAI's JSON formats."""
 
@@ -45,19 +54,49 @@ class Said(BaseModel):
     segments: list[SaidSegment] | None = None
     words: list[SaidWord] | None = None
 
+    def whole(self, seconds: float) -> SaidSegment:
+        """Return all of it as one segment.
+
+        :param seconds: duration of the audio.
+        """
+        return SaidSegment(text=self.text, start=0.0, end=seconds)
+
+
+class SaidInTokens(Said):
+    """A transcript in `json` that was asked for with its log probabilities."""
+
+    logprobs: list[SaidToken] | None = None
+
+
+S = TypeVar("S", bound=Said)
+
 
 def segments_of(
-    body: bytes, *, seconds: float, words: bool, settings: UpstreamSettings, model: str
+    body: bytes, request: TranscriptionRequest, settings: UpstreamSettings, model: str
 ) -> list[Segment]:
-    """Read a transcript.
+    """Read a transcript; one without segments is one segment of all the audio.
 
-    :param seconds: duration of the audio; a transcript without segments is one segment of it.
-    :param words: whether they are wanted.
     :param model: our id of the model, for messages.
-    :raises EngineUnavailable: if it is no transcript.
+    :raises EngineUnavailable: if it is no transcript, or lacks the log probabilities that were
+        asked for.
     """
+    seconds, words = request.audio.seconds, request.word_timestamps
+    if request.logprobs:
+        sure = _read(body, SaidInTokens, model)
+        segment = _segment(sure.whole(seconds), settings.language_tag(sure.language), words=False)
+        return [replace(segment, logprobs=_tokens(sure, model))] if segment.text else []
+    said = _read(body, Said, model)
+    segments = [said.whole(seconds)] if said.segments is None else said.segments
+    language = settings.language_tag(said.language)
+    spoken = [_segment(each, language, words) for each in segments if each.text.strip()]
+    if words and said.words and not any(segment.words for segment in spoken):
+        return _with_words(spoken, [_word(word) for word in said.words])
+    return spoken
+
+
+def _read(body: bytes, kind: type[S], model: str) -> S:
     try:
-        said = Said.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "answer"
@@ -66,14 +105,6 @@ def segments_of(
             f"does not answer with a transcript ({where}: {first['msg']}): the operator has "
             "to correct base_url or response_format",
         ) from error
-    segments = said.segments
-    if segments is None:
-        segments = [SaidSegment(text=said.text, start=0.0, end=seconds)]
-    language = settings.language_tag(said.language)
-    spoken = [_segment(each, language, words) for each in segments if each.text.strip()]
-    if words and said.words and not any(segment.words for segment in spoken):
-        return _with_words(spoken, [_word(word) for word in said.words])
-    return spoken
 
 
 def _segment(said: SaidSegment, language: str | None, words: bool) -> Segment:
@@ -90,6 +121,20 @@ def _segment(said: SaidSegment, language: str | None, words: bool) -> Segment:
         temperature=said.temperature,
         tokens=tuple(said.tokens or ()),
     )
+
+
+def _tokens(said: SaidInTokens, model: str) -> tuple[TokenLogprob, ...]:
+    if said.logprobs is None:
+        raise unexpected(
+            model,
+            "sends no log probabilities: the operator has to take logprobs from the features",
+        )
+    return tuple(_token(each) for each in said.logprobs)
+
+
+def _token(said: SaidToken) -> TokenLogprob:
+    data = bytes(said.bytes or ())
+    return TokenLogprob(said.token, said.logprob, b"" if data == said.token.encode() else data)
 
 
 def _word(said: SaidWord) -> Word:
