@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +14,8 @@ import pytest
 from ..config import Config
 from ..kernel import Kernel
 from ..plugins import PluginManager
+from ..requests import AlignmentRequest, DiarizationRequest, KnownSpeaker
+from ..runner import EngineRunner
 from ..types import AudioChunk, ModelInfo, Segment, Task
 from . import echo
 
@@ -37,8 +40,12 @@ class EngineHarness:
     """Request fields to send always, such as greedy sampling or a voice."""
 
     def speech_audio(self) -> AudioChunk:
-        """Return some audio to transcribe: mono, 16 000 hertz. Override it with real speech."""
+        """Return some audio to listen to: mono, 16 000 hertz. Override it with real speech."""
         return AudioChunk(echo.expected(LONG, echo.EchoSettings(sample_rate=16_000)), 16_000)
+
+    def alignment_text(self) -> str:
+        """Return what is said in `speech_audio`, for aligners. Override it with that."""
+        return LONG
 
     def _kernel(self) -> Kernel:
         plugins = PluginManager()
@@ -89,11 +96,44 @@ class EngineHarness:
 
         return self._run(write)
 
+    def _alignment(self, audio: AudioChunk, text: str) -> AlignmentRequest:
+        return AlignmentRequest(audio, text, self._params())
+
+    def _diarization(self, audio: AudioChunk, *known: KnownSpeaker) -> DiarizationRequest:
+        return DiarizationRequest(audio, self._params(), known)
+
+    def _params(self) -> Any:
+        return self._kernel().catalog.get(self.model).params_type(**self.fields)
+
+    async def _hear(
+        self, kernel: Kernel, request: AlignmentRequest | DiarizationRequest
+    ) -> list[Any]:
+        entry = kernel.catalog.get(self.model)
+        async with (
+            kernel.pool.lease(entry) as runner,
+            aclosing(self._stream(kernel, runner, request)) as stream,
+        ):
+            return [item async for item in stream]
+
+    def _stream(
+        self, kernel: Kernel, runner: EngineRunner, request: AlignmentRequest | DiarizationRequest
+    ) -> AsyncGenerator[Any, None]:
+        hooks = kernel.plugins.hook
+        ask = hooks.align if isinstance(request, AlignmentRequest) else hooks.diarize
+        stream: AsyncGenerator[Any, None] = ask(engine=runner, request=request)
+        return stream
+
     async def _use(self, kernel: Kernel) -> None:
-        if kernel.catalog.get(self.model).info.task is Task.SPEECH:
-            assert await self._collect(kernel, SHORT)
-        else:
-            await kernel.transcribe(self.speech_audio(), model=self.model, **self.fields)
+        match kernel.catalog.get(self.model).info.task:
+            case Task.SPEECH:
+                assert await self._collect(kernel, SHORT)
+            case Task.TRANSCRIPTION:
+                await kernel.transcribe(self.speech_audio(), model=self.model, **self.fields)
+            case Task.ALIGNMENT:
+                text = self.alignment_text()
+                assert await self._hear(kernel, self._alignment(self.speech_audio(), text))
+            case Task.DIARIZATION:
+                assert await self._hear(kernel, self._diarization(self.speech_audio()))
 
 
 def seconds(chunks: list[AudioChunk]) -> float:

@@ -25,7 +25,8 @@ import pytest
 from ..errors import RequestError
 from ..kernel import Kernel
 from ..types import AudioChunk, Feature, Task
-from .harness import LONG, SHORT, EngineHarness, seconds
+from .harness import LONG, SHORT, seconds
+from .timing import TimingSuite
 
 HEAVY = frozenset(
     {
@@ -44,7 +45,7 @@ HEAVY = frozenset(
 """Libraries that a plugin must not import before `Engine.load`."""
 
 
-class EngineSuite(EngineHarness):
+class EngineSuite(TimingSuite):
     """Set `plugin` and `model`; change the rest where it does not fit."""
 
     def test_importing_and_describing_loads_no_heavy_library(self) -> None:

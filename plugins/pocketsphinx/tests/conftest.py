@@ -58,6 +58,7 @@ def make_request() -> Callable[..., TranscriptionRequest]:
         samples: np.ndarray,
         *,
         words: bool = False,
+        logprobs: bool = False,
         cancel: CancelToken | None = None,
         **params: Any,
     ) -> TranscriptionRequest:
@@ -65,6 +66,7 @@ def make_request() -> Callable[..., TranscriptionRequest]:
             AudioChunk(samples.astype(np.float32), RATE),
             params=PocketsphinxParams(**params),
             word_timestamps=words,
+            logprobs=logprobs,
             cancel=cancel or CancelToken(),
         )
 

@@ -44,6 +44,13 @@ def test_a_grammar_allows_only_its_sentences(write: Write, goforward: np.ndarray
     assert text(segments).split()[1] in {"left", "backward"}
 
 
+@pytest.mark.parametrize("sentence", ["meters ten forward go", "go forward ten", "ten meters stop"])
+def test_a_sentence_comes_whole_or_not_at_all(
+    write: Write, goforward: np.ndarray, sentence: str
+) -> None:
+    assert text(write(goforward, grammar=jsgf(f"public <m> = {sentence};"))) in {"", sentence}
+
+
 def test_a_grammar_that_fits_gives_the_words_and_their_times(
     write: Write, goforward: np.ndarray
 ) -> None:

@@ -16,3 +16,10 @@ class TestPocketsphinx(EngineSuite):
     def speech_audio(self) -> AudioChunk:
         samples = np.frombuffer(GO_FORWARD.read_bytes(), "<i2").astype(np.float32) / 32768
         return AudioChunk(samples, 16_000)
+
+    def alignment_text(self) -> str:
+        return "Go forward — ten METERS!"
+
+
+class TestPocketsphinxAligner(TestPocketsphinx):
+    model = "pocketsphinx-aligner"

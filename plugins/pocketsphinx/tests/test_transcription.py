@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,18 @@ def test_words_have_rising_times_and_a_confidence(write: Write, goforward: np.nd
     assert all(a.end <= b.start + 0.02 for a, b in pairwise(segment.words))
     assert segment.words[1].start == pytest.approx(0.64, abs=0.1)
     assert segment.words[3].start == pytest.approx(1.53, abs=0.1)
+
+
+def test_the_probabilities_of_the_words_come_when_asked_for(
+    write: Write, goforward: np.ndarray
+) -> None:
+    (segment,) = write(goforward, words=True, logprobs=True)
+    assert [token.token for token in segment.logprobs] == ["go", " forward", " ten", " meters"]
+    for token, word in zip(segment.logprobs, segment.words, strict=True):
+        assert math.exp(token.logprob) == pytest.approx(word.probability)
+    mean = sum(token.logprob for token in segment.logprobs) / 4
+    assert segment.avg_logprob == pytest.approx(mean)
+    assert write(goforward, words=True)[0].logprobs == ()
 
 
 def test_equal_audio_gives_equal_segments_whatever_came_before(

@@ -1,4 +1,4 @@
-"""The recognizer CMU PocketSphinx as a plugin of unisono: small, offline, of low accuracy."""
+"""CMU PocketSphinx as a plugin of unisono: it writes with low accuracy, and finds words well."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_engines() -> list[type[Engine]]:
-    """Offer the engine."""
+    """Offer the engines."""
+    from .alignment import PocketsphinxAligner  # noqa: PLC0415 - as below
     from .engine import PocketsphinxEngine  # noqa: PLC0415 - it needs numpy, listing does not
 
-    return [PocketsphinxEngine]
+    return [PocketsphinxEngine, PocketsphinxAligner]

@@ -1,4 +1,4 @@
-"""The engine: what clients and operators can set, and how a request reaches the recognizer."""
+"""The engine that writes: its options, and how a request reaches the recognizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pydantic import Field
 
 from unisono import (
     Engine,
-    EngineUnavailable,
     Feature,
     ModelInfo,
     Params,
@@ -22,13 +21,10 @@ from unisono import (
     TranscriptionRequest,
 )
 
-from .pcm import to_pcm
+from .loading import ModelSettings, load
 
 if TYPE_CHECKING:
     from .recognizer import Recognizer
-
-_OPTIONS = {"acoustic_model": "hmm", "language_model": "lm", "dictionary": "dict"}
-"""What the decoder calls our settings."""
 
 
 class PocketsphinxParams(Params):
@@ -56,19 +52,12 @@ class PocketsphinxParams(Params):
     )
 
 
-class PocketsphinxSettings(Settings):
+class PocketsphinxSettings(ModelSettings):
     """Where the model lies; the wheel of PocketSphinx carries one for American English."""
 
-    acoustic_model: Path | None = Field(
-        None, description="Folder of a CMU Sphinx acoustic model; unset, the bundled one."
-    )
     language_model: Path | None = Field(
         None, description="N-gram model, ARPA or binary; unset, the bundled one."
     )
-    dictionary: Path | None = Field(
-        None, description="Pronunciation dictionary; unset, the bundled CMUdict."
-    )
-    language: str = Field("en", description="BCP 47 tag of the language of these files.")
 
 
 class PocketsphinxEngine(Engine):
@@ -92,7 +81,7 @@ class PocketsphinxEngine(Engine):
         return ModelInfo(
             Task.TRANSCRIPTION,
             languages=(settings.language,),
-            features=frozenset({Feature.WORD_TIMESTAMPS}),
+            features=frozenset({Feature.WORD_TIMESTAMPS, Feature.LOGPROBS}),
         )
 
     def load(self) -> None:
@@ -100,21 +89,7 @@ class PocketsphinxEngine(Engine):
 
         # We read grammars ourselves; the library's reader would open files that they import.
         os.environ["JSGF_PATH"] = os.devnull
-        options = {}
-        for name, option in _OPTIONS.items():
-            path: Path | None = getattr(self.settings, name)
-            if path and not path.exists():
-                raise EngineUnavailable(
-                    f"The {name} of model {self.model.id!r} does not exist; correct its path."
-                )
-            if path:
-                options[option] = str(path)
-        try:
-            self._recognizer = Recognizer(options)
-        except RuntimeError as error:
-            raise EngineUnavailable(
-                "PocketSphinx cannot load its model; see the server's log or `unisono --debug`."
-            ) from error
+        self._recognizer = load(Recognizer, self.settings, self.model.id)
 
     def unload(self) -> None:
         self._recognizer = None
@@ -132,5 +107,4 @@ class PocketsphinxEngine(Engine):
         with recognizer.listening_for(
             params.grammar, params.keyphrases, params.keyphrase_threshold
         ):
-            pcm = to_pcm(request.audio.samples)
-            yield from recognizer.transcribe(pcm, request.word_timestamps, request.cancel)
+            yield from recognizer.transcribe(request)

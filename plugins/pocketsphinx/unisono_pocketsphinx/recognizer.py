@@ -1,23 +1,20 @@
-"""The decoder: one utterance after the other, each in one call that nothing can interrupt."""
+"""The recognizer: one utterance after the other, each in one call that nothing can interrupt."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from pocketsphinx import Decoder, set_loglevel
+from unisono import Segment, TokenLogprob, TranscriptionRequest, Word
 
-from unisono import CancelToken, Segment, Word
-
+from .decoder import decode, open_decoder
+from .pcm import to_pcm
 from .searches import add_grammar, add_keyphrases
 from .utterances import SAMPLE_RATE, utterances
 
 _SEARCH = "request"
-_FRAME_RATE = 100
-_VARIANT = re.compile(r"\(\d+\)$")
 _BREATH = 0.005
 
 
@@ -30,8 +27,7 @@ class Recognizer:
 
     def __init__(self, options: Mapping[str, str]) -> None:
         # No delay of detections: it serves live audio, and loses a phrase at the very end.
-        self._decoder = Decoder(loglevel="ERROR", kws_delay=0, **options)
-        set_loglevel("FATAL")
+        self._decoder = open_decoder({"kws_delay": 0, **options})
 
     @contextmanager
     def listening_for(
@@ -55,47 +51,48 @@ class Recognizer:
             self._decoder.activate_search()
             self._decoder.remove_search(_SEARCH)
 
-    def transcribe(self, pcm: bytes, with_words: bool, cancel: CancelToken) -> Iterator[Segment]:
-        """Yield each utterance as soon as it is decoded. Ends before the next once cancelled.
-
-        :param pcm: 16-bit, mono, 16 000 hertz.
-        """
+    def transcribe(self, request: TranscriptionRequest) -> Iterator[Segment]:
+        """Yield each utterance as soon as it is decoded. Ends before the next once cancelled."""
+        pcm = to_pcm(request.audio.samples)
         for start, end in utterances(pcm):
-            if cancel.cancelled:
+            if request.cancel.cancelled:
                 return
-            words = self._decode(pcm[2 * start : 2 * end], start / SAMPLE_RATE)
+            words = self._words(pcm[2 * start : 2 * end], start / SAMPLE_RATE)
             if words:
-                yield _segment(words, with_words)
+                yield _segment(words, request)
             # The decoder keeps the interpreter to itself. Without a pause the other threads could
             # not send this segment, nor hear of a cancellation, before the next one is done.
             time.sleep(_BREATH)
 
-    def _decode(self, pcm: bytes, offset: float) -> list[Word]:
-        decoder = self._decoder
-        decoder.reinit_feat()  # forgets the channel of earlier audio: nobody's words depend on it
-        decoder.start_utt()
-        decoder.process_raw(pcm, full_utt=True)
-        decoder.end_utt()
+    def _words(self, pcm: bytes, offset: float) -> list[Word]:
         last = offset + len(pcm) / 2 / SAMPLE_RATE
         words = [
             Word(
-                text=_VARIANT.sub("", part.word.strip()),
-                start=round(offset + part.start_frame / _FRAME_RATE, 3),
-                end=round(min(last, offset + (part.end_frame + 1) / _FRAME_RATE), 3),
-                probability=min(1.0, max(0.0, part.prob)),
+                text=heard.text,
+                start=round(offset + heard.start, 3),
+                end=round(min(last, offset + heard.end), 3),
+                probability=heard.probability,
             )
-            for part in decoder.seg() or ()
-            if part.word[0] not in "<[+"  # silence and noises
+            for heard in decode(self._decoder, pcm)
         ]
         return sorted(words, key=lambda word: word.start)  # spotted phrases come in another order
 
 
-def _segment(words: list[Word], with_words: bool) -> Segment:
+def _segment(words: list[Word], request: TranscriptionRequest) -> Segment:
+    tokens = tuple(
+        # Joined, they are the text.
+        TokenLogprob(f" {word.text}" if index else word.text, _logprob(word))
+        for index, word in enumerate(words)
+    )
     return Segment(
         text=" ".join(word.text for word in words),
         start=words[0].start,
         end=max(word.end for word in words),
-        words=tuple(words) if with_words else (),
-        avg_logprob=sum(math.log(max(word.probability or 0.0, 1e-10)) for word in words)
-        / len(words),
+        words=tuple(words) if request.word_timestamps else (),
+        avg_logprob=sum(token.logprob for token in tokens) / len(tokens),
+        logprobs=tokens if request.logprobs else (),
     )
+
+
+def _logprob(word: Word) -> float:
+    return math.log(max(word.probability or 0.0, 1e-10))

@@ -13,7 +13,7 @@ from pocketsphinx import Decoder, FsgModel
 from unisono import RequestError
 
 from .jsgf import parse, too_complex
-from .network import END, START, expand
+from .network import END, START, Network, expand
 
 _PHRASE = re.compile(r"\s*(.*?)\s*(?:/([^/]*)/\s*)?", re.DOTALL)
 
@@ -31,6 +31,15 @@ def add_grammar(decoder: Decoder, search: str, grammar: str) -> None:
     words = sorted({word for _, _, word in network.words})
     if unknown := _unknown(decoder, words):
         raise _unknown_words(unknown, "grammar")
+    add_network(decoder, search, network)
+
+
+def add_network(decoder: Decoder, search: str, network: Network) -> None:
+    """Add a search for what leads through a network of words that the dictionary has.
+
+    :raises RequestError: if too many of them have several pronunciations.
+    """
+    words = {word for _, _, word in network.words}
     if _variants(decoder, words) * (network.states + len(network.words) // 10) > _MOST_VISITS:
         raise too_complex()
     scale = decoder.get_logmath()
@@ -41,7 +50,10 @@ def add_grammar(decoder: Decoder, search: str, grammar: str) -> None:
         model.trans_add(begin, end, scale.log(probability), model.word_add(word))
     for (begin, end), probability in network.jumps.items():
         model.null_trans_add(begin, end, scale.log(probability))
+    # The best path through the lattice of results may lack the end of a sentence.
+    bestpath, decoder.config["bestpath"] = decoder.config["bestpath"], False
     decoder.add_fsg(search, model)
+    decoder.config["bestpath"] = bestpath
 
 
 def add_keyphrases(decoder: Decoder, search: str, phrases: Sequence[str], threshold: float) -> None:
