@@ -44,6 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     root = tmp_path_factory.mktemp("whisper")
     builds: dict[str, dict[str, Any]] = {
         "random": {},
+        "talkative": {"seed": 2},
         "english": {"english": True},
         "large": {"mels": 128},
     }

@@ -75,7 +75,6 @@ def test_options_at_their_bounds_are_taken(write, hello, options) -> None:
         ("vad_speech_pad_ms", 2001),
         ("vad_max_speech_duration_s", 4.9),
         ("chunk_length", 31),
-        ("batch_size", 65),
         ("prefix", "x" * 1001),
     ],
 )
@@ -178,7 +177,6 @@ def test_silence_before_made_up_text_needs_words_and_gets_them(write, hello) -> 
         ({"clip_timestamps": [1, 0.5]}, "clip_timestamps"),
         ({"clip_timestamps": [0, 0]}, "clip_timestamps"),
         ({"clip_timestamps": [9]}, "clip_timestamps"),
-        ({"batch_size": 4}, "batch_size"),
         ({"chunk_length": 10}, "chunk_length"),
     ],
 )
@@ -203,7 +201,7 @@ def test_options_that_batches_ignore_are_refused(write_batched, hello, option) -
 
 
 def test_options_of_batches_are_taken(write_batched, hello) -> None:
-    options = {"beam_size": 2, "batch_size": 1, "chunk_length": 5, "vad_threshold": 0.4}
+    options = {"beam_size": 2, "chunk_length": 5, "vad_threshold": 0.4}
     assert write_batched(hello, without_timestamps=False, **options)[0].text == "hello world"
     assert write_batched(hello, clip_timestamps=[0])[0].text == "hello world"
 

@@ -19,7 +19,7 @@ from unisono_faster_whisper.engine import FasterWhisperEngine
 from unisono_faster_whisper.languages import CODES
 from unisono_faster_whisper.options import FasterWhisperParams, FasterWhisperSettings
 
-OWN = {"temperature_fallback", "batch_size", "chunk_length"}
+OWN = {"temperature_fallback", "chunk_length"}
 FIELDS = {"language", "task", "temperature", "initial_prompt", "hotwords", "word_timestamps"}
 
 
@@ -50,7 +50,8 @@ def test_defaults_are_those_of_the_library() -> None:
             expected = {"vad_filter": True, "clip_timestamps": []}.get(name, default)
             assert ours[name] == expected, name
     assert [0.0, *ours["temperature_fallback"]] == defaults(WhisperModel.transcribe)["temperature"]
-    assert ours["batch_size"] == defaults(BatchedInferencePipeline.transcribe)["batch_size"]
+    batch_size = FasterWhisperSettings.model_fields["batch_size"].default
+    assert batch_size == defaults(BatchedInferencePipeline.transcribe)["batch_size"]
     for field in dataclasses.fields(VadOptions):
         assert ours[f"vad_{field.name}"] in (field.default, None), field.name
 
@@ -99,6 +100,12 @@ def test_turbo_was_not_trained_to_translate() -> None:
 def test_only_newer_models_know_cantonese() -> None:
     assert "yue" in describe("large-v3").languages
     assert "yue" not in describe("large-v2").languages
+
+
+def test_only_a_batched_model_serves_several_requests_at_once() -> None:
+    assert describe("tiny").max_concurrency == 1
+    assert describe("tiny", batched=True).max_concurrency == 8
+    assert describe("tiny", batched=True, batch_size=24).max_concurrency == 24
 
 
 def test_a_batched_model_has_no_temperature() -> None:

@@ -164,6 +164,22 @@ def test_a_batched_model_streams_too(client, said) -> None:
     assert events[-1].text == "hello world"
 
 
+@pytest.mark.parametrize("model", ["tiny", "batched"])
+def test_log_probabilities_come_with_the_text_and_with_a_stream(client, said, model: str) -> None:
+    options = {
+        "model": model,
+        "include": ["logprobs"],
+        "extra_body": {"without_timestamps": False},
+    }
+    written = write(client, said["hello world"], **options)
+    assert written.text == "".join(piece.token for piece in written.logprobs) == "hello world"
+    assert all(piece.logprob <= 0 for piece in written.logprobs)
+    *_, done = write(client, said["hello world"], stream=True, **options)
+    assert [piece.logprob for piece in done.logprobs] == [
+        piece.logprob for piece in written.logprobs
+    ]
+
+
 def test_speech_is_translated_with_the_model_that_can(client, said) -> None:
     translated = client.audio.translations.create(
         model="tiny", file=("a.wav", said["hello world"]), response_format="verbose_json"
@@ -203,7 +219,7 @@ def test_options_and_keywords_go_through_a_form(client, said) -> None:
         ({"suppress_tokens": [2**31 - 1]}, "suppress_tokens"),
         ({"keywords": ["word"] * 200}, "keywords"),
         ({"keywords": ["<|translate|>"]}, "keywords"),
-        ({"batch_size": 4}, "batch_size"),
+        ({"chunk_length": 10}, "chunk_length"),
         ({"clip_timestamps": [5, 4]}, "clip_timestamps"),
     ],
 )
@@ -254,14 +270,17 @@ def test_times_lie_within_the_audio_and_every_number_is_json(url: str, said) -> 
 
 
 @pytest.mark.anyio
-async def test_requests_at_the_same_time_each_get_their_own_text(url: str, said, long) -> None:
+@pytest.mark.parametrize("model", ["tiny", "batched"])
+async def test_requests_at_the_same_time_each_get_their_own_text(
+    url: str, said, long, model: str
+) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=120) as client:
 
         async def ask(text: str) -> None:
             answer = await client.post(
                 "/v1/audio/transcriptions",
                 files={"file": ("a.wav", said[text])},
-                data={"model": "tiny"},
+                data={"model": model, "without_timestamps": "false"},
             )
             assert answer.json()["text"] == text
 
@@ -270,7 +289,11 @@ async def test_requests_at_the_same_time_each_get_their_own_text(url: str, said,
                 "POST",
                 "/v1/audio/transcriptions",
                 files={"file": ("a.wav", long)},
-                data={"model": "tiny", "stream": "true", "vad_filter": "false"},
+                data={
+                    "model": model,
+                    "stream": "true",
+                    "clip_timestamps": "[0, 2, 30, 32, 60, 62]",
+                },
             ) as answer:
                 async for _ in answer.aiter_raw():
                     break

@@ -1,4 +1,4 @@
-"""Whispers of a few thousand random weights, in CTranslate2's format.
+"""Whispers of random weights, a few thousand unless told otherwise, in CTranslate2's format.
 
 They hear nonsense, but all code runs as with real ones. The vocabulary is that of the trained
 model in `data/`.
@@ -14,15 +14,23 @@ from typing import Any
 import numpy as np
 
 TRAINED = Path(__file__).parent / "data" / "tiny_whisper"
-_WIDTH = 16
-_HEADS = 2
 
 
-def build(folder: Path, *, english: bool = False, mels: int = 80, seed: int = 0) -> Path:
+def build(
+    folder: Path,
+    *,
+    english: bool = False,
+    mels: int = 80,
+    width: int = 16,
+    heads: int = 2,
+    layers: int = 1,
+    seed: int = 0,
+) -> Path:
     """Write a model.
 
     :param english: as the models of OpenAI whose names end in .en, without languages and tasks.
     :param mels: bands of the spectrogram, 128 for those from large-v3 on.
+    :param layers: of the encoder, and as many of the decoder.
     :return: `folder`.
     """
     from ctranslate2.specs import WhisperSpec
@@ -36,9 +44,9 @@ def build(folder: Path, *, english: bool = False, mels: int = 80, seed: int = 0)
         return random.normal(0, 0.3, shape).astype(np.float32)
 
     def norm(spec: Any) -> None:
-        spec.gamma, spec.beta = np.ones(_WIDTH, np.float32), np.zeros(_WIDTH, np.float32)
+        spec.gamma, spec.beta = np.ones(width, np.float32), np.zeros(width, np.float32)
 
-    def linear(spec: Any, out: int, into: int = _WIDTH) -> None:
+    def linear(spec: Any, out: int, into: int = width) -> None:
         spec.weight, spec.bias = weights(out, into), np.zeros(out, np.float32)
 
     def attention(spec: Any, *outs: int) -> None:
@@ -48,20 +56,22 @@ def build(folder: Path, *, english: bool = False, mels: int = 80, seed: int = 0)
 
     def feed_forward(spec: Any) -> None:
         norm(spec.layer_norm)
-        linear(spec.linear_0, 2 * _WIDTH)
-        linear(spec.linear_1, _WIDTH, 2 * _WIDTH)
+        linear(spec.linear_0, 4 * width)
+        linear(spec.linear_1, width, 4 * width)
 
-    spec = WhisperSpec(1, _HEADS, 1, _HEADS)
-    for conv, bands in ((spec.encoder.conv1, mels), (spec.encoder.conv2, _WIDTH)):
-        conv.weight, conv.bias = weights(_WIDTH, bands, 3), np.zeros(_WIDTH, np.float32)
-    spec.decoder.embeddings.weight = weights(len(tokens), _WIDTH)
+    spec = WhisperSpec(layers, heads, layers, heads)
+    for conv, bands in ((spec.encoder.conv1, mels), (spec.encoder.conv2, width)):
+        conv.weight, conv.bias = weights(width, bands, 3), np.zeros(width, np.float32)
+    spec.decoder.embeddings.weight = weights(len(tokens), width)
     linear(spec.decoder.projection, len(tokens))
     for part, length in ((spec.encoder, 1500), (spec.decoder, 448)):
-        part.position_encodings.encodings = weights(length, _WIDTH)
+        part.position_encodings.encodings = weights(length, width)
         norm(part.layer_norm)
-        attention(part.layer[0].self_attention, 3 * _WIDTH, _WIDTH)
-        feed_forward(part.layer[0].ffn)
-    attention(spec.decoder.layer[0].attention, _WIDTH, 2 * _WIDTH, _WIDTH)
+        for layer in part.layer:
+            attention(layer.self_attention, 3 * width, width)
+            feed_forward(layer.ffn)
+    for layer in spec.decoder.layer:
+        attention(layer.attention, width, 2 * width, width)
 
     config = json.loads((TRAINED / "config.json").read_text("utf-8"))
     spec.config.alignment_heads = config["alignment_heads"]

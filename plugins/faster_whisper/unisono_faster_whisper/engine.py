@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -17,16 +16,18 @@ from unisono import (
     Segment,
     Settings,
     Task,
+    TranscriptionBatch,
     TranscriptionRequest,
     Weights,
-    Word,
 )
 
 from .checkpoints import REPOSITORIES, find_folder, inspect, weights_of
 from .languages import CODES, code_of, tag_of
+from .logprobs import Reader
 from .model import NO_LIBRARY, Cancelled, load
 from .options import ComputeType, FasterWhisperParams, FasterWhisperSettings
 from .requests import arguments
+from .segments import segment_of
 
 _SYNONYMS = {"large", "turbo"}
 _SHARE: Mapping[ComputeType, float] = {
@@ -40,9 +41,13 @@ _SHARE: Mapping[ComputeType, float] = {
 
 
 class FasterWhisperEngine(Engine):
-    """Whisper through CTranslate2. Segments are sent as their windows are decoded."""
+    """Whisper through CTranslate2. Segments are sent as their windows are decoded.
+
+    A model that is `batched` decodes windows of several requests at once.
+    """
 
     name = "faster_whisper"
+    max_batch_size = 8
     params_type = FasterWhisperParams
     settings_type = FasterWhisperSettings
     settings: FasterWhisperSettings
@@ -73,7 +78,12 @@ class FasterWhisperEngine(Engine):
         for tag in settings.languages or ():
             if code_of(tag) not in CODES:
                 raise ConfigError(f"languages: Whisper knows no {tag!r}.")
-        features = {Feature.WORD_TIMESTAMPS, Feature.HOTWORDS, Feature.TEXT_PROMPT}
+        features = {
+            Feature.WORD_TIMESTAMPS,
+            Feature.HOTWORDS,
+            Feature.TEXT_PROMPT,
+            Feature.LOGPROBS,
+        }
         if checkpoint.translates:
             features.add(Feature.TRANSLATION)
         if not settings.batched:  # batches are decoded at temperature 0
@@ -88,6 +98,7 @@ class FasterWhisperEngine(Engine):
             languages=settings.languages or checkpoint.languages,
             features=frozenset(features),
             memory_bytes=None if size is None else int(size * share),
+            max_concurrency=settings.batch_size if settings.batched else 1,
         )
 
     @classmethod
@@ -117,64 +128,47 @@ class FasterWhisperEngine(Engine):
         gc.collect()  # a failed request's traceback may hold the model
 
     def transcribe(self, request: TranscriptionRequest) -> Iterator[Segment]:
-        """Yield the segments of each window, or batch of windows, when it is decoded.
+        """Yield the segments of each window when it is decoded.
 
         :raises RequestError: if options exclude each other, or are too much for the model.
         """
-        model, languages = self._loaded, self.model.languages
-        options = arguments(request, model, languages=languages, batched=self.settings.batched)
+        return self._alone(request) if self.settings.batched else self._in_sequence(request)
+
+    def open_batch(self) -> TranscriptionBatch:
+        from .batch import WindowBatch  # noqa: PLC0415 - it needs numpy
+
+        return WindowBatch(self._loaded, self.model.languages, self.settings.batch_size)
+
+    def _alone(self, request: TranscriptionRequest) -> Iterator[Segment]:
+        batch = self.open_batch()
+        batch.add(0, request)
+        while not request.cancel.cancelled:
+            for _, item in batch.step():
+                if item is None:
+                    return
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+
+    def _in_sequence(self, request: TranscriptionRequest) -> Iterator[Segment]:
+        model = self._loaded
+        options = arguments(request, model, self.model.languages)
         model.model.cancel, model.model.detected = request.cancel, None
         samples = request.audio.samples.reshape(-1)
+        reader = Reader(model)
         try:
-            segments, info = self._pipeline().transcribe(samples, **options)
+            segments, info = model.transcribe(samples, **options)
             for segment in segments:
                 if request.cancel.cancelled:
                     return
-                if segment.text.strip():
-                    language = self._language(request, info)
-                    yield _segment(segment, language, with_words=request.word_timestamps)
+                if not segment.text.strip():
+                    continue
+                code = model.model.detected if request.params.multilingual else info.language
+                yield segment_of(
+                    segment,
+                    tag_of(code),
+                    with_words=request.word_timestamps,
+                    logprobs=reader.read(segment.tokens) if request.logprobs else (),
+                )
         except Cancelled:
             return
-
-    def _pipeline(self) -> Any:
-        if not self.settings.batched:
-            return self._loaded
-        from faster_whisper import BatchedInferencePipeline  # noqa: PLC0415
-
-        # One for each request: what is left of one that was cancelled would shift the next words.
-        return BatchedInferencePipeline(self._loaded)
-
-    def _language(self, request: TranscriptionRequest, info: Any) -> str | None:
-        if not request.params.multilingual:
-            return tag_of(info.language)
-        detected = self._loaded.model.detected
-        # Of a batch only the first window's language is known.
-        return None if self.settings.batched or detected is None else tag_of(detected)
-
-
-def _segment(found: Any, language: str | None, *, with_words: bool) -> Segment:
-    words = tuple(_word(word) for word in found.words or () if word.word.strip())
-    # The library corrects words at the edges and leaves the segment as it was.
-    return Segment(
-        text=found.text.strip(),
-        start=min([float(found.start), *(word.start for word in words)]),
-        end=max([float(found.end), *(word.end for word in words)]),
-        words=words if with_words else (),
-        language=language,
-        avg_logprob=_finite(found.avg_logprob),
-        no_speech_prob=_finite(found.no_speech_prob),
-        compression_ratio=_finite(found.compression_ratio),
-        temperature=_finite(found.temperature),
-        tokens=tuple(found.tokens),
-    )
-
-
-def _word(found: Any) -> Word:
-    return Word(
-        found.word.strip(), float(found.start), float(found.end), _finite(found.probability)
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    """Return a Python float; JSON knows neither infinity nor numpy's numbers."""
-    return float(value) if value is not None and math.isfinite(value) else None

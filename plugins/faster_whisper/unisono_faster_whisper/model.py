@@ -8,13 +8,12 @@ from typing import Any
 
 from unisono import CancelToken, EngineUnavailable
 
+from .logprobs import Attentive
 from .options import FasterWhisperSettings
 
 logger = logging.getLogger(__name__)
 
 NO_LIBRARY = "faster-whisper or CTranslate2 is missing: pip install unisono-faster-whisper"
-CONTEXT = 448
-"""Tokens that fit the decoder, prompt and new text together."""
 
 
 class Cancelled(Exception):
@@ -106,5 +105,6 @@ def load(folder: Path, settings: FasterWhisperSettings) -> Any:
             "original model."
         )
     model.model = Cancellable(model.model)
+    model.generate_with_fallback = Attentive(model.generate_with_fallback)
     model.feature_extractor = PiecewiseExtractor(model.feature_extractor)
     return model

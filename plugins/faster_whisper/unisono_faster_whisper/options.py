@@ -21,6 +21,9 @@ ComputeType = Literal[
     "float32",
 ]
 
+CONTEXT = 448
+"""Tokens that fit the decoder, prompt and new text together."""
+
 
 class FasterWhisperSettings(Settings):
     """Which Whisper a model is, and where it runs."""
@@ -46,8 +49,15 @@ class FasterWhisperSettings(Settings):
     )
     batched: bool = Field(
         False,
-        description="Cut audio at pauses and decode several pieces at once: faster with long "
-        "recordings, above all on a GPU. Temperatures and thresholds have no effect then.",
+        description="Cut audio at pauses and decode several pieces at once, of one request or of "
+        "several: faster, above all on a GPU. Temperatures and thresholds have no effect then.",
+    )
+    batch_size: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="Pieces that a batched model decodes at once, and requests that it serves at "
+        "once.",
     )
     languages: tuple[str, ...] | None = Field(
         None,
@@ -206,9 +216,6 @@ class FasterWhisperParams(Params):
     )
     vad_speech_pad_ms: int = Field(
         400, ge=0, le=2000, description="Kept around speech, in milliseconds."
-    )
-    batch_size: int = Field(
-        8, ge=1, le=64, description="Pieces that a batched model decodes at once."
     )
     chunk_length: int = Field(
         30, ge=5, le=30, description="Longest piece of a batched model, in seconds."

@@ -13,8 +13,7 @@ from typing import Any
 from unisono import RequestError, TranscriptionRequest
 
 from .languages import code_of
-from .model import CONTEXT
-from .options import FasterWhisperParams
+from .options import CONTEXT, FasterWhisperParams
 
 HOTWORD_TOKENS = 100
 """Most tokens of hotwords or of a prefix: with the text before, up to 223, and the control tokens
@@ -26,7 +25,20 @@ _PROMPT_CHARS = 10_000
 
 _CONTROL = re.compile(r"<\|[^<>|]*\|>")
 _VAD = "vad_"
-_SEARCH = (
+_SEQUENTIAL = (
+    "best_of",
+    "compression_ratio_threshold",
+    "log_prob_threshold",
+    "no_speech_threshold",
+    "condition_on_previous_text",
+    "prompt_reset_on_temperature",
+    "prefix",
+    "max_initial_timestamp",
+    "hallucination_silence_threshold",
+)
+"""Options that only models without batches have, under the library's names."""
+_NAMES = (
+    *_SEQUENTIAL,
     "beam_size",
     "patience",
     "length_penalty",
@@ -41,53 +53,49 @@ _SEARCH = (
     "language_detection_threshold",
     "language_detection_segments",
 )
-"""Options that both ways of decoding have, under these names."""
-_SEQUENTIAL = (
-    "best_of",
-    "compression_ratio_threshold",
-    "log_prob_threshold",
-    "no_speech_threshold",
-    "condition_on_previous_text",
-    "prompt_reset_on_temperature",
-    "prefix",
-    "max_initial_timestamp",
-    "hallucination_silence_threshold",
-)
-"""Options that only models without batches have, under these names."""
 _NOT_BATCHED = (*_SEQUENTIAL, "temperature_fallback", "vad_max_speech_duration_s")
-_BATCHED = ("batch_size", "chunk_length")
+_BATCHED = ("chunk_length",)
 
 
 def arguments(
-    request: TranscriptionRequest, model: Any, *, languages: tuple[str, ...], batched: bool
+    request: TranscriptionRequest, model: Any, languages: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Return the arguments of `transcribe` but for the audio.
+    """Return the arguments of the library's `transcribe` but for the audio.
+
+    :raises RequestError: as `checked` does.
+    """
+    params: FasterWhisperParams = request.params
+    found = {name: getattr(params, name) for name in _NAMES if name in params.model_fields_set}
+    found["word_timestamps"] = (
+        request.word_timestamps or params.hallucination_silence_threshold is not None
+    )
+    start = request.temperature or 0.0
+    later = [value for value in params.temperature_fallback if value > start]
+    checks = checked(request, model, languages, batched=False)
+    return found | checks | {"temperature": [start, *later]}
+
+
+def checked(
+    request: TranscriptionRequest, model: Any, languages: tuple[str, ...], *, batched: bool
+) -> dict[str, Any]:
+    """Return what of a request must be looked at, as arguments of the library.
 
     :param model: a `faster_whisper.WhisperModel`.
     :param languages: the model's.
     :raises RequestError: naming the option that cannot be, or would have no effect.
     """
     params: FasterWhisperParams = request.params
-    given = params.model_fields_set
     if batched:
-        _refuse(given, _NOT_BATCHED, "this model decodes in batches")
+        _refuse(params.model_fields_set, _NOT_BATCHED, "this model decodes in batches")
     else:
-        _refuse(given, _BATCHED, "this model does not decode in batches")
-    names = _SEARCH if batched else (*_SEARCH, *_SEQUENTIAL)
-    found: dict[str, Any] = {name: getattr(params, name) for name in names if name in given}
-    found["task"] = "translate" if request.translate else "transcribe"
-    found["suppress_tokens"] = _suppressed(params, model)
-    found["word_timestamps"] = (
-        request.word_timestamps or params.hallucination_silence_threshold is not None
-    )
-    found |= _language(request, params, languages)
-    found |= _texts(request, params, model)
-    found |= _parts(params, request.audio.seconds, batched)
-    if batched:
-        return found | {"batch_size": params.batch_size, "chunk_length": params.chunk_length}
-    start = request.temperature or 0.0
-    later = [value for value in params.temperature_fallback if value > start]
-    return found | {"temperature": [start, *later]}
+        _refuse(params.model_fields_set, _BATCHED, "this model does not decode in batches")
+    return {
+        "task": "translate" if request.translate else "transcribe",
+        "suppress_tokens": _suppressed(params, model),
+        **_language(request, params, languages),
+        **_texts(request, params, model),
+        **_parts(params, request.audio.seconds, batched),
+    }
 
 
 def _refuse(given: Iterable[str], names: Iterable[str], reason: str) -> None:
