@@ -444,7 +444,7 @@ async def test_log_probabilities_come_with_json_alone(echoing: Echoing) -> None:
         transcript = await kernel.transcribe(audio(2), **fields)
         call = kernel.prepare_transcription(fields)
     body = json.loads(render_transcript(transcript, call.fields))
-    assert [each["token"] for each in body["logprobs"]] == ["second", " 0.", "second", " 1."]
+    assert [each["token"] for each in body["logprobs"]] == ["second", " 0.", " second", " 1."]
     assert body["logprobs"][1] == {"token": " 0.", "logprob": -0.2, "bytes": [32, 48, 46]}
 
 

@@ -173,17 +173,22 @@ def _word(word: Word) -> dict[str, Any]:
     return {"word": word.text.strip(), **times, **({"estimated": True} if word.estimated else {})}
 
 
-def to_logprobs(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """Return the log probabilities of all tokens, in order."""
-    return [
-        {
-            "token": each.token,
-            "logprob": each.logprob,
-            "bytes": list(each.data or each.token.encode()),
-        }
-        for segment in segments
-        for each in segment.logprobs
-    ]
+def to_logprobs(segments: Sequence[Segment], before: str = "") -> list[dict[str, Any]]:
+    """Return the log probabilities of all tokens, in order: together, they are the text.
+
+    :param before: the text that these segments continue.
+    """
+    tokens: list[dict[str, Any]] = []
+    for segment in segments:
+        space = separator(before, segment.text)
+        for each in segment.logprobs:
+            lead = "" if each.token[:1].isspace() else space
+            data = lead.encode() + (each.data or each.token.encode())
+            token = {"token": lead + each.token, "logprob": each.logprob, "bytes": list(data)}
+            tokens.append(token)
+            space = ""
+        before = segment.text.strip() or before
+    return tokens
 
 
 def usage(duration: float) -> dict[str, Any]:

@@ -116,15 +116,15 @@ async def _events(stream: TranscriptStream) -> Parts:
             if text:  # deltas join to exactly the text of the last event
                 delta = subtitles.separator(before, text) + text
                 said = {"type": "transcript.text.delta", "delta": delta}
-                yield event({**said, **_details([segment], stream)}), False
+                yield event({**said, **_details([segment], stream, before)}), False
                 before = text
             if diarized:
                 yield event(subtitles.to_diarized_segment(len(segments) - 1, segment)), False
     done = {"type": "transcript.text.done", "text": subtitles.to_text(segments)}
-    yield event({**done, **_details(segments, stream)}), True
+    yield event({**done, **_details(segments, stream, "")}), True
 
 
-def _details(segments: Sequence[Segment], stream: TranscriptStream) -> dict[str, Any]:
+def _details(segments: Sequence[Segment], stream: TranscriptStream, before: str) -> dict[str, Any]:
     """Return what `include` asks for."""
     wanted = "logprobs" in stream.call.fields.include
-    return {"logprobs": subtitles.to_logprobs(segments)} if wanted else {}
+    return {"logprobs": subtitles.to_logprobs(segments, before)} if wanted else {}
