@@ -353,3 +353,20 @@ def test_the_options_of_the_diarizer_are_documented_with_the_models_that_need_it
     schema = httpx.get(f"{server.url}/openapi.json").json()["components"]["schemas"]
     own = schema["EchoTranscriberTranscriptionRequest"]["properties"]
     assert own["speakers"]["maximum"] == 8
+
+
+async def test_a_model_with_speakers_is_told_whether_anybody_will_see_them(
+    diarizing: Diarizing,
+) -> None:
+    asked = []
+
+    class Watching:
+        @hookimpl(wrapper=True)
+        def transcribe(self, request: TranscriptionRequest) -> Iterator[None]:
+            asked.append(request.speakers)
+            return (yield)
+
+    async with diarizing({"watching": Watching()}, features=["diarization"]) as kernel:
+        for form in ("json", "text", "srt", "verbose_json", "diarized_json"):
+            await kernel.transcribe(talk(LOUD), model="model", response_format=form)
+    assert asked == [False, False, True, True, True]

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         Word,
     )
     from .voice import PreparedVoice, Voice, VoicePrompt, VoiceReference
+    from .vad import Detection, speech_spans
     from .weights import find_weights
 
 __version__ = "0.1.0"
@@ -64,6 +65,7 @@ __all__ = [
     "CancelToken",
     "Config",
     "ConfigError",
+    "Detection",
     "DiarizationRequest",
     "Engine",
     "EngineFailed",
@@ -104,6 +106,7 @@ __all__ = [
     "__version__",
     "find_weights",
     "hookimpl",
+    "speech_spans",
 ]
 
 # From light to heavy: a plugin that needs only the first few loads only those.
@@ -115,6 +118,7 @@ _MODULES = (
     "requests",
     "engine",
     "weights",
+    "vad",
     "runner",
     "config",
     "kernel",

@@ -35,6 +35,7 @@ from .types import AudioChunk, Feature, Segment, SpeakerTurn
 from .words import with_words
 
 SUBTITLES = ("srt", "vtt")
+SHOW_SPEAKERS = (*SUBTITLES, "verbose_json", "diarized_json")
 
 
 @dataclass(eq=False)
@@ -201,6 +202,7 @@ def _request(
         translate=call.translate,
         word_timestamps=wanted and Feature.WORD_TIMESTAMPS in features,
         logprobs=bool(fields.include),
+        speakers=fields.response_format in SHOW_SPEAKERS and Feature.DIARIZATION in features,
         known_speakers=known,
     )
 

@@ -100,6 +100,8 @@ class TranscriptionRequest:
     """Whether `Segment.words` is wanted."""
     logprobs: bool = False
     """Whether `Segment.logprobs` is wanted."""
+    speakers: bool = False
+    """Whether `Segment.speaker` is wanted; of use where that takes longer."""
     known_speakers: tuple[KnownSpeaker, ...] = ()
     """Whom to call by name."""
     cancel: CancelToken = field(default_factory=CancelToken, compare=False, repr=False)
