@@ -21,6 +21,7 @@ from unisono import (
     Settings,
     Task,
     Weights,
+    hookimpl,
 )
 from unisono.catalog import Catalog
 from unisono.plugins import PluginManager, PluginStatus
@@ -394,3 +395,35 @@ def test_a_preset_whose_weights_have_come_is_the_default_before_one_that_needs_n
     assert default() == "echo", "there is not even a folder"
     (tmp_path / "models--somebody--something").mkdir()
     assert default() == "better"
+
+
+class OnlyInBatches(Engine):
+    """Cannot serve one request by itself, and says so of a model that is to serve just one."""
+
+    name = "only_in_batches"
+    max_batch_size = 4
+
+    @classmethod
+    def describe(cls, settings: Settings) -> ModelInfo:
+        return ModelInfo(TRANSCRIPTION, max_concurrency=1)
+
+    def open_batch(self) -> Any:
+        raise NotImplementedError
+
+
+class OnlyInBatchesPlugin:
+    """Provides it."""
+
+    @hookimpl
+    def register_engines(self) -> list[type[Engine]]:
+        return [OnlyInBatches]
+
+
+def test_a_model_without_a_batch_needs_the_method_that_serves_alone(
+    catalog: Callable[..., Catalog],
+) -> None:
+    with pytest.raises(ConfigError, match="lacks 'transcribe'"):
+        catalog(
+            {"only": OnlyInBatchesPlugin()},
+            models={"m": {"engine": "only_in_batches"}},
+        )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 import unisono_espeak
-from unisono import AudioChunk, Kernel, SpeakerTurn, TranscriptionRequest, hookimpl
+from unisono import AudioChunk, Kernel, Segment, SpeakerTurn, TranscriptionRequest, hookimpl
 from unisono.audio import resample
 from unisono.config import Config
 from unisono.pieces import turn_by_turn
@@ -167,3 +168,23 @@ async def test_a_long_turn_is_several_pieces() -> None:
 
 async def test_without_turns_nobody_is_heard() -> None:
     assert pieces_of() == []
+
+
+async def test_a_segment_does_not_outlast_the_piece_in_which_it_is_heard(
+    make_kernel: Callable[..., Kernel],
+) -> None:
+    class Padding:
+        @hookimpl
+        def transcribe(self, request: TranscriptionRequest) -> AsyncIterator[Segment]:
+            async def heard() -> AsyncIterator[Segment]:
+                yield Segment("Well.", 0.0, 30.0)
+
+            return heard()
+
+    settings = {"engine": "echo_transcriber", "max_audio_seconds": 4}
+    async with make_kernel({"models": {"m": settings}}, {"padding": Padding()}) as kernel:
+        audio = AudioChunk(np.zeros(10 * RATE, np.float32), RATE)
+        transcript = await kernel.transcribe(audio, model="m")
+    assert len(transcript.segments) > 1
+    for one, other in pairwise(transcript.segments):
+        assert one.end == other.start

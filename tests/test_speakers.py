@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
 import pytest
+from pydantic import Field
 
 from unisono import (
     AudioChunk,
@@ -24,10 +25,11 @@ from unisono import (
     UnsupportedFeature,
     hookimpl,
 )
+from unisono.engine import Engine, Settings
 from unisono.speakers import with_speakers
 from unisono.testing import listeners
 from unisono.transcripts import Transcript
-from unisono.types import Word
+from unisono.types import Feature, ModelInfo, Params, Task, Word
 
 pytestmark = pytest.mark.anyio
 RATE = 16_000
@@ -325,6 +327,12 @@ async def test_text_without_spaces_is_split_too() -> None:
     assert [part.text for part in parts] == ["你好,", "再见。"]
 
 
+async def test_opening_marks_go_with_the_word_that_they_open() -> None:
+    said = spoken('Hola. ¿Qué tal? "Bien."', "Hola", "Qué", "tal", "Bien")
+    parts = await attributed(said, ("A", 0, 1), ("B", 1, 3), ("A", 3, 4))
+    assert [part.text for part in parts] == ["Hola.", "¿Qué tal?", '"Bien."']
+
+
 async def test_words_that_are_spelt_otherwise_than_the_text_are_joined() -> None:
     parts = await attributed(spoken("It's 5!", "it", "is", "five"), ("A", 0, 2), ("B", 2, 3))
     assert [part.text for part in parts] == ["it is", "five"]
@@ -370,3 +378,111 @@ async def test_a_model_with_speakers_is_told_whether_anybody_will_see_them(
         for form in ("json", "text", "srt", "verbose_json", "diarized_json"):
             await kernel.transcribe(talk(LOUD), model="model", response_format=form)
     assert asked == [False, False, True, True, True]
+
+
+class ListParams(Params):
+    """Options of a diarizer, one of them a list."""
+
+    sizes: list[int] = Field([], description="A list.")
+
+
+class Straying(Engine):
+    """Says of everybody when they speak, and more than there is."""
+
+    name = "straying"
+    params_type = ListParams
+    turns: ClassVar[list[SpeakerTurn]] = []
+    asked: ClassVar[list[DiarizationRequest]] = []
+
+    @classmethod
+    def describe(cls, settings: Settings) -> ModelInfo:
+        features = frozenset({Feature.KNOWN_SPEAKERS})
+        return ModelInfo(Task.DIARIZATION, features=features, max_audio_seconds=10)
+
+    def diarize(self, request: DiarizationRequest) -> Iterator[SpeakerTurn]:
+        self.asked.append(request)
+        yield from self.turns
+
+
+class StrayingPlugin:
+    """Provides it."""
+
+    @hookimpl
+    def register_engines(self) -> list[type[Engine]]:
+        return [Straying]
+
+
+STRAYING = {
+    "models": {
+        "model": {"engine": "echo_transcriber", "features": []},
+        "who": {"engine": "straying"},
+    },
+    "defaults": {"diarization": "who"},
+}
+
+
+@pytest.fixture
+def straying(monkeypatch: pytest.MonkeyPatch) -> type[Straying]:
+    monkeypatch.setattr(Straying, "asked", [])
+    return Straying
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1, 1), (float("nan"), 1), (0, float("inf"))])
+async def test_what_a_diarizer_hears_outside_the_audio_is_cut_off(
+    make_kernel: Callable[..., Kernel],
+    straying: type[Straying],
+    monkeypatch: pytest.MonkeyPatch,
+    start: float,
+    end: float,
+) -> None:
+    turns = [SpeakerTurn("x", start, end), SpeakerTurn("nobody", 50, 60)]
+    monkeypatch.setattr(straying, "turns", turns)
+    async with make_kernel(STRAYING, {"straying": StrayingPlugin()}) as kernel:
+        transcript = await kernel.transcribe(
+            talk(LOUD, QUIET, LOUD, QUIET, LOUD, QUIET), **DIARIZED
+        )
+    first, second = straying.asked
+    (voice,) = second.known_speakers
+    assert voice.audio.seconds == pytest.approx(min(end, first.audio.seconds))
+    assert speakers(transcript)[:1] == "A"
+
+
+def test_one_value_of_a_form_is_a_list_for_the_diarizer_too(
+    serve: Callable[..., Any], straying: type[Straying], wav: Callable[..., bytes]
+) -> None:
+    server = serve(STRAYING, {"straying": StrayingPlugin()})
+    answer = httpx.post(
+        f"{server.url}/v1/audio/transcriptions",
+        data={**DIARIZED, "sizes": "3"},
+        files={"file": wav(1.0)},
+    )
+    assert answer.status_code == 200, answer.text
+    assert straying.asked[0].params.sizes == [3]
+
+
+async def test_a_strict_kernel_refuses_a_strategy_that_turns_leave_no_room_for(
+    make_kernel: Callable[..., Kernel], straying: type[Straying]
+) -> None:
+    strict = {**STRAYING, "server": {"strict": True}}
+    async with make_kernel(strict, {"straying": StrayingPlugin()}) as kernel:
+        await kernel.transcribe(talk(LOUD), **DIARIZED, chunking_strategy="auto")
+        with pytest.raises(RequestError) as caught:
+            await kernel.transcribe(talk(LOUD), **DIARIZED, chunking_strategy="server_vad")
+    assert caught.value.param == "chunking_strategy"
+
+
+async def test_what_the_diarizer_hears_nobody_say_is_transcribed_all_the_same(
+    diarizing: Diarizing,
+) -> None:
+    class Deaf:
+        @hookimpl
+        def diarize(self, request: DiarizationRequest) -> Any:
+            return self._nothing()
+
+        async def _nothing(self) -> Any:
+            for turn in ():
+                yield turn
+
+    async with diarizing({"deaf": Deaf()}, features=[]) as kernel:
+        transcript = await kernel.transcribe(talk(LOUD), **DIARIZED)
+    assert speakers(transcript) == "--"

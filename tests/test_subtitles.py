@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from openai.types.audio import TranscriptionDiarized, TranscriptionVerbose
 
@@ -11,12 +13,13 @@ from unisono.subtitles import (
     separator,
     to_diarized_json,
     to_diarized_segment,
+    to_logprobs,
     to_srt,
     to_text,
     to_verbose_json,
     to_vtt,
 )
-from unisono.types import Segment, Word
+from unisono.types import Segment, TokenLogprob, Word
 
 SEGMENTS = (
     Segment("Hello there.", 0.0, 1.5, (Word(" Hello", 0.1, 0.5), Word(" there.", 0.5, 1.23456))),
@@ -265,3 +268,17 @@ def test_a_streamed_diarized_segment_is_the_one_of_the_whole() -> None:
     assert [to_diarized_segment(i, segment) for i, segment in enumerate(SEGMENTS)] == body[
         "segments"
     ]
+
+
+@pytest.mark.parametrize("value", [float("-inf"), float("nan"), np.float32(-20000)])
+def test_what_is_as_good_as_impossible_is_a_number_of_json(value: float) -> None:
+    segment = Segment("hi", 0.0, 1.0, logprobs=(TokenLogprob("hi", value),))
+    (token,) = to_logprobs([segment])
+    assert json.loads(json.dumps(token, allow_nan=False))["logprob"] == -9999
+
+
+def test_numbers_that_json_does_not_know_are_left_at_zero() -> None:
+    segment = Segment("hi", 0.0, 1.0, avg_logprob=float("nan"), compression_ratio=float("inf"))
+    text = json.dumps(verbose((segment,)), allow_nan=False)
+    (body,) = json.loads(text)["segments"]
+    assert (body["avg_logprob"], body["compression_ratio"]) == (0, 0)

@@ -203,6 +203,7 @@ def test_stream_may_be_denied(transcribe: Callable[..., httpx.Response], stream:
         ({"prompt[a]": "a", "prompt[]": "b"}, "prompt"),
         ({"prompt[a]": "a", "prompt": "b"}, "prompt"),
         ({"languages[a]": "a", "languages": "b"}, "languages"),
+        ({"chunking_strategy": '{"type":' * 50_000}, "chunking_strategy"),
     ],
 )
 def test_a_wrong_field_is_named(

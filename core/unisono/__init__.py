@@ -52,8 +52,8 @@ if TYPE_CHECKING:
         Weights,
         Word,
     )
-    from .voice import PreparedVoice, Voice, VoicePrompt, VoiceReference
     from .vad import Detection, speech_spans
+    from .voice import PreparedVoice, Voice, VoicePrompt, VoiceReference
     from .weights import find_weights
 
 __version__ = "0.1.0"

@@ -10,7 +10,7 @@ from .config import Config
 from .entries import Entry, configured, presets
 from .errors import ConfigError, ModelNotFound, RequestError
 from .plugins import PluginManager
-from .types import Feature, Task
+from .types import Feature, Params, Task
 from .weights import are_here
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,10 @@ class Catalog:
         if entry.info.task is not Task.TRANSCRIPTION or Feature.DIARIZATION in entry.info.features:
             return None
         return self.default(Task.DIARIZATION)
+
+    def params_types(self, entry: Entry) -> list[type[Params]]:
+        """Return whose options a request to a model may have: its own, and its diarizer's."""
+        return [each.params_type for each in (entry, self.diarizer(entry)) if each is not None]
 
     def _find_options(self, task: Task) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)

@@ -187,7 +187,8 @@ def _entry(
     if isinstance(info.languages, str):
         raise TypeError("ModelInfo.languages is a string; it must be a tuple of them")
     method = METHODS[info.task]
-    if info.task in (Task.SPEECH, Task.TRANSCRIPTION) and engine.max_batch_size > 1:
+    batched = engine.max_batch_size > 1 and concurrency(engine, info) > 1
+    if batched and info.task in (Task.SPEECH, Task.TRANSCRIPTION):
         method = "open_batch"
     if getattr(engine, method) is getattr(Engine, method):
         raise TypeError(f"{engine.__name__} does {info.task.value} and lacks {method!r}")

@@ -163,7 +163,7 @@ def _strategy(value: object) -> object:
         return {}
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] == "{" else value
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -17,7 +17,6 @@ from .pieces import (
     Piece,
     as_long_as_possible,
     ask,
-    clamped,
     longest,
     off_loop,
     turn_by_turn,
@@ -121,7 +120,6 @@ class Listening:
                 segments = _held(segments, writing.pop_all())
             if turns is not None:
                 segments = with_speakers(segments, turns)
-            segments = _ordered(segments, spool.seconds)
             if call.aligner is not None:
                 segments = with_words(
                     segments,
@@ -172,7 +170,7 @@ def _pieces(
 ) -> Iterator[Piece]:
     most = longest(call.entry.info)
     strategy = call.fields.chunking_strategy
-    if turns is not None and call.turn_by_turn:
+    if turns and call.turn_by_turn:
         return turn_by_turn(spool, turns, most)
     if isinstance(strategy, ServerVad):
         return utterances(spool, strategy, most)
@@ -214,15 +212,3 @@ async def _held(
     async with holding, aclosing(segments):
         async for segment in segments:
             yield segment
-
-
-async def _ordered(
-    segments: AsyncGenerator[Segment, None], seconds: float
-) -> AsyncGenerator[Segment, None]:
-    """Pass segments on with sane times."""
-    async with aclosing(segments):
-        earliest = 0.0
-        async for segment in segments:
-            kept = clamped(segment, earliest, seconds)
-            earliest = kept.start
-            yield kept

@@ -115,17 +115,20 @@ async def ask(
     :param request_for: makes the request from the audio of a piece and the text so far.
     :param executor: where pieces are found and read.
     """
-    said = ""
+    said, rate = "", spool.sample_rate
     while (piece := await off_loop(executor, next, pieces, None)) is not None:
         audio = await off_loop(executor, spool.read, piece.start, piece.end - piece.start)
         request = request_for(audio, said.strip())
         segments = plugins.hook.transcribe(engine=runner, request=request)
+        earliest = start = piece.start / rate
         try:
             async with aclosing(segments):
                 async for segment in segments:
                     said = f"{said} {segment.text}"[-CONTEXT_CHARS:]
                     own = replace(segment, speaker=piece.speaker) if piece.speaker else segment
-                    yield shifted(own, piece.start / spool.sample_rate)
+                    own = clamped(shifted(own, start), earliest, piece.end / rate)
+                    earliest = own.start
+                    yield own
         finally:
             request.cancel.cancel()  # for a plugin that answers for the engine
 
@@ -147,7 +150,7 @@ def shifted(segment: Segment, seconds: float) -> Segment:
 
 
 def clamped(segment: Segment, earliest: float, latest: float) -> Segment:
-    """Keep times within the audio and in order: engines round, and pad their windows."""
+    """Keep times within the piece and in order: engines round, and pad their windows."""
     start = within(earliest, segment.start, latest)
     end = within(start, segment.end, latest)
     words = []

@@ -18,7 +18,7 @@ import numpy as np
 from .calls import contained
 from .entries import Entry
 from .errors import AudioError
-from .pieces import as_long_as_possible, longest, off_loop
+from .pieces import as_long_as_possible, longest, off_loop, within
 from .plugins import PluginManager
 from .requests import DiarizationRequest, KnownSpeaker
 from .runner import EngineRunner
@@ -28,6 +28,8 @@ from .types import AudioChunk, Feature, Params, Segment, SpeakerTurn, Word
 
 VOICE_SECONDS = 10.0
 """How much of a voice is remembered."""
+_OPENING = "\"'([{¿¡«‘“「『《〈【（"
+"""What stands before the word that it belongs to."""
 
 
 class Diarization:
@@ -82,7 +84,7 @@ class Diarization:
         found = plugins.hook.diarize(engine=runner, request=request)
         try:
             async with aclosing(found):
-                return [turn async for turn in found]
+                return list(_within([turn async for turn in found], audio))
         finally:
             request.cancel.cancel()
 
@@ -99,6 +101,15 @@ class Diarization:
         for turn in found:
             name = self._names[numbers[turn.speaker]]
             yield SpeakerTurn(name, turn.start + offset, turn.end + offset)
+
+
+def _within(turns: Sequence[SpeakerTurn], audio: AudioChunk) -> Iterator[SpeakerTurn]:
+    """Yield what of the turns lies within the audio: models round, and pad their windows."""
+    for turn in turns:
+        start = within(0.0, turn.start, audio.seconds)
+        end = within(start, turn.end, audio.seconds)
+        if round(end * audio.sample_rate) > round(start * audio.sample_rate):
+            yield SpeakerTurn(turn.speaker, start, end)
 
 
 def _tag(number: int) -> str:
@@ -185,9 +196,11 @@ def _texts(text: str, runs: Sequence[Sequence[Word]]) -> list[str]:
         found = text.find(words[0].text.strip(), at)
         if found < 0:  # the model spells its words otherwise than its text
             return [_joined(words) for words in runs]
-        starts.append(found)
+        starts.append(at + len(text[at:found].rstrip(_OPENING)))
         for word in words:
-            at = max(at, text.find(word.text.strip(), at) + len(word.text.strip()))
+            bare = word.text.strip()
+            place = text.find(bare, at)
+            at = at if place < 0 else place + len(bare)
     starts[0] = 0
     ends = [*starts[1:], len(text)]
     return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]

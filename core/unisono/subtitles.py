@@ -160,12 +160,17 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
         "end": round(segment.end, 3),
         "text": segment.text,
         "tokens": list(map(int, segment.tokens)),
-        "temperature": float(segment.temperature or 0.0),
-        "avg_logprob": float(segment.avg_logprob or 0.0),
-        "compression_ratio": float(segment.compression_ratio or 0.0),
-        "no_speech_prob": float(segment.no_speech_prob or 0.0),
+        "temperature": _number(segment.temperature),
+        "avg_logprob": _number(segment.avg_logprob),
+        "compression_ratio": _number(segment.compression_ratio),
+        "no_speech_prob": _number(segment.no_speech_prob),
         **{name: value for name, value in heard.items() if value},
     }
+
+
+def _number(value: float | None) -> float:
+    """Return what JSON can carry; engines divide by zero."""
+    return float(value) if value is not None and math.isfinite(value) else 0.0
 
 
 def _word(word: Word) -> dict[str, Any]:
@@ -184,8 +189,9 @@ def to_logprobs(segments: Sequence[Segment], before: str = "") -> list[dict[str,
         for each in segment.logprobs:
             lead = "" if each.token[:1].isspace() else space
             data = lead.encode() + (each.data or each.token.encode())
-            token = {"token": lead + each.token, "logprob": each.logprob, "bytes": list(data)}
-            tokens.append(token)
+            # OpenAI's number for what is most unlikely. In this order NaN becomes it, too.
+            sure = float(min(max(-9999.0, each.logprob), 0.0))
+            tokens.append({"token": lead + each.token, "logprob": sure, "bytes": list(data)})
             space = ""
         before = segment.text.strip() or before
     return tokens

@@ -11,7 +11,7 @@ from .catalog import Catalog
 from .config import Config
 from .entries import Entry
 from .errors import RequestError, UnsupportedFeature
-from .fields import ServerVad, TranscriptionFields
+from .fields import TranscriptionFields
 from .parsing import validate
 from .spellings import TRANSCRIPTION_SPELLINGS, respelled
 from .types import Feature, Params, Task
@@ -72,6 +72,9 @@ def prepare_transcription(
     if isinstance(languages, list) and (len(languages) > 1 or raw.get("language") is not None):
         hints["languages"] = None
     diarizer, own, theirs = _divided(raw, entry, catalog)
+    by_turn = diarizer is not None and not _has(entry, Feature.WORD_TIMESTAMPS)
+    if by_turn and raw.get("chunking_strategy") != "auto":  # the turns are the pieces
+        hints["chunking_strategy"] = None
     strict = config.server.strict
     found = prepare(
         own, entry, TranscriptionFields, catalog, needs=NEEDS, hints=hints, strict=strict
@@ -86,8 +89,6 @@ def prepare_transcription(
         check_language(entry, call.fields.languages[0], param="languages")
     _check_form(call.fields)
     _check_features(call, catalog)
-    if call.turn_by_turn and isinstance(call.fields.chunking_strategy, ServerVad):
-        call = replace(call, ignored=(*call.ignored, "chunking_strategy"))
     return replace(call, aligner=_aligner(call, catalog))
 
 

@@ -48,10 +48,11 @@ def transcriptions_router(kernel: Kernel) -> APIRouter:
             else:
                 form = await files.enter_async_context(read_form(request, wanted="file"))
                 upload = form.only_upload()
-                # The model comes first: it decides which of its fields are lists.
+                # The model comes first: it decides which of the fields are lists.
                 model = dict(form.pairs).get("model") or None
                 entry = kernel.catalog.resolve(model, Task.TRANSCRIPTION)
-                raw = from_form(form.pairs, TranscriptionFields, entry.params_type)
+                options = kernel.catalog.params_types(entry)
+                raw = from_form(form.pairs, TranscriptionFields, *options)
             call = kernel.prepare_transcription(raw, translate=translate)
         except BaseException:
             await files.aclose()
