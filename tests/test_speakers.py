@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import httpx
 import numpy as np
+import openai
 import pytest
 from pydantic import Field
 
@@ -486,3 +487,31 @@ async def test_what_the_diarizer_hears_nobody_say_is_transcribed_all_the_same(
     async with diarizing({"deaf": Deaf()}, features=[]) as kernel:
         transcript = await kernel.transcribe(talk(LOUD), **DIARIZED)
     assert speakers(transcript) == "--"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_sdk_gets_a_diarized_transcript_with_known_speakers(
+    serve: Callable[..., Any], wav_of: Any, stream: bool
+) -> None:
+    models = {
+        "gpt-4o-transcribe-diarize": {"engine": "echo_transcriber"},
+        "who": {"engine": "echo_diarizer"},
+    }
+    server = serve({"models": models}, {"listeners": listeners})
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none") as client:
+        answer: Any = client.audio.transcriptions.create(
+            model="gpt-4o-transcribe-diarize",
+            file=wav_of(talk(LOUD, QUIET)),
+            response_format="diarized_json",
+            chunking_strategy="auto",
+            stream=stream,
+            extra_body={
+                "known_speaker_names": ["Ada"],
+                "known_speaker_references": [reference(wav_of, QUIET)],
+            },
+        )
+        if stream:
+            segments = [event for event in answer if event.type == "transcript.text.segment"]
+        else:
+            segments = answer.segments
+    assert [segment.speaker for segment in segments] == ["A", "A", "Ada", "Ada"]
