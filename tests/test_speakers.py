@@ -275,6 +275,24 @@ async def test_a_reference_that_is_no_recording_is_refused(diarizing: Diarizing,
         assert caught.value.param == "known_speaker_references"
 
 
+async def test_what_the_model_says_of_a_known_speaker_names_them(
+    diarizing: Diarizing, wav_of: Any
+) -> None:
+    class Picky:
+        @hookimpl
+        def diarize(self, request: DiarizationRequest) -> Any:
+            raise RequestError(f"{request.known_speakers[0].name!r} does not speak.")
+
+    known = {
+        "known_speaker_names": ["Ada"],
+        "known_speaker_references": [reference(wav_of, LOUD)],
+    }
+    async with diarizing({"picky": Picky()}) as kernel:
+        with pytest.raises(RequestError, match="'Ada' does not speak") as caught:
+            await kernel.transcribe(talk(LOUD), **DIARIZED, **known)
+        assert caught.value.param == "known_speaker_references"
+
+
 async def test_known_speakers_need_a_model_that_knows_voices_again(diarizing: Diarizing) -> None:
     async with diarizing(known=False) as kernel:
         with pytest.raises(UnsupportedFeature, match="'who' has no known speakers") as caught:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .calls import contained
 from .entries import Entry
-from .errors import AudioError
+from .errors import AudioError, RequestError
 from .pieces import as_long_as_possible, longest, off_loop, within
 from .plugins import PluginManager
 from .requests import DiarizationRequest, KnownSpeaker
@@ -81,10 +81,16 @@ class Diarization:
         # Not their names: a model's own labels may be the same.
         known = (KnownSpeaker(_tag(i), voice) for i, voice in enumerate(self._voices))
         request = DiarizationRequest(audio, self._params, tuple(known))
-        found = plugins.hook.diarize(engine=runner, request=request)
         try:
+            found = plugins.hook.diarize(engine=runner, request=request)
             async with aclosing(found):
                 return list(_within([turn async for turn in found], audio))
+        except RequestError as error:
+            message = str(error)
+            for number, name in enumerate(self._names):
+                message = message.replace(repr(_tag(number)), repr(name))
+            param = error.param if message == str(error) else "known_speaker_references"
+            raise RequestError(message, param=param, code=error.code) from error
         finally:
             request.cancel.cancel()
 

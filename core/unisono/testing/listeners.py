@@ -86,8 +86,9 @@ class EchoDiarizer(Engine):
 
     def diarize(self, request: DiarizationRequest) -> Iterator[SpeakerTurn]:
         voices = [(known.name, _loudness(known.audio)) for known in request.known_speakers]
-        if any(not loudness for _, loudness in voices):
-            raise RequestError("A known speaker is silent.")
+        for name, loudness in voices:
+            if not loudness:
+                raise RequestError(f"The recording of {name!r} is silent.")
         rate, samples = request.audio.sample_rate, request.audio.samples
         step = round(self.settings.seconds * rate)
         for start in range(0, len(samples), step):
