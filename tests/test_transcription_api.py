@@ -146,7 +146,9 @@ def test_a_strategy_that_nobody_knows_is_refused(
 ) -> None:
     answer = transcribe(**fields)
     assert answer.status_code == 400
-    assert answer.json()["error"]["param"] == "chunking_strategy"
+    error = answer.json()["error"]
+    assert error["param"] == "chunking_strategy"
+    assert ".auto" not in error["message"]
 
 
 def test_log_probabilities_come_with_every_delta_and_with_the_end(
@@ -284,3 +286,10 @@ def test_what_is_wrong_with_a_strategy_is_said(
     message = error_of(transcribe(**fields))["message"]
     assert "threshold" in message
     assert "auto" not in message
+
+
+def test_a_strategy_of_another_name_is_told_which_there_are(
+    transcribe: Callable[..., httpx.Response],
+) -> None:
+    message = error_of(transcribe(chunking_strategy="client_vad"))["message"]
+    assert "'auto', 'server_vad'" in message

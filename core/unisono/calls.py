@@ -106,7 +106,11 @@ def missing(entry: Entry, feature: Feature, catalog: Catalog) -> str:
         for other in catalog.entries
         if other.info.task is entry.info.task and feature in other.info.features
     ]
-    others = f"Models that have it: {', '.join(able)}." if able else "No installed model has it."
+    others = (
+        f"Models that have it: {', '.join(able)}."
+        if able
+        else ("No installed model has it; install a plugin with one that does.")
+    )
     return f"Model {entry.id!r} has no {feature.value.replace('_', ' ')}. {others}"
 
 

@@ -159,12 +159,15 @@ class ServerVad(BaseModel):
 
 def _strategy(value: object) -> object:
     """Accept the bare name, and JSON, as `curl -F` sends objects."""
+    if not isinstance(value, str) or value == "auto":
+        return value
     if value == "server_vad":
         return {}
     try:
-        return json.loads(value) if isinstance(value, str) and value[:1] == "{" else value
+        return json.loads(value)
     except (ValueError, RecursionError):
-        return value
+        message = "'auto', 'server_vad', or an object of type server_vad is expected"
+        raise ValueError(message) from None
 
 
 _Strategy = Annotated[
@@ -197,7 +200,9 @@ class TranscriptionFields(Fields):
     stream: bool = Field(False, description="Send server-sent events while transcribing.")
     include: list[Literal["logprobs"]] = Field([], description="Further details to return.")
     chunking_strategy: _Strategy | None = Field(
-        None, description="How to cut long audio: `auto`, or an object of type `server_vad`."
+        None,
+        description="How to cut audio: `auto`, `server_vad`, or an object of that type with its "
+        "settings.",
     )
     known_speaker_names: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         [],

@@ -44,6 +44,7 @@ _SUFFIXES = {"ogg": "opus", "oga": "opus", "wave": "wav", "raw": "pcm"}
 @click.option(
     "-f",
     "--format",
+    "--response-format",
     "format_",
     type=click.Choice(_FORMATS),
     help="Format; without it the file's suffix, or wav.",

@@ -45,6 +45,7 @@ _SKIP = ("model", "response_format", "stream")
 @click.option(
     "-f",
     "--format",
+    "--response-format",
     "format_",
     type=click.Choice(get_args(TranscriptFormat)),
     help="Format; without it the output's suffix, or text.",
