@@ -121,8 +121,9 @@ def test_each_segment_has_its_own(loaded, request_of, folder, apart, batched: bo
         without_timestamps=False,
         **options,
     )
-    segments = list(engine.transcribe(request))
-    assert segments
+    # A random model sampled at random may write nothing at all.
+    attempts = (list(engine.transcribe(request)) for _ in range(20))
+    segments = next(filter(None, attempts))
     for segment in segments:
         assert joined(segment) == segment.text
         assert segment.logprobs

@@ -28,7 +28,7 @@ def test_the_sdk_gets_log_probabilities(front, upstream, wav, key):
     }
     there = upstream.client(key).audio.transcriptions.create(**fields)
     here = front.client().audio.transcriptions.create(**fields)
-    assert [each.token for each in here.logprobs] == ["second", " 0.", "second", " 1."]
+    assert [each.token for each in here.logprobs] == ["second", " 0.", " second", " 1."]
     assert here.logprobs == there.logprobs
 
 
