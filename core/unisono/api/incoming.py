@@ -47,6 +47,7 @@ class BodyLimit:
         body = _Body(scope, receive, send, self._most, self._seconds)
         try:
             await self.app(scope, body.receive, body.send)
+        # Whatever the handler makes of a body that is refused: the refusal is the answer.
         except Exception:
             if body.refusal is None or body.answered:
                 raise
